@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: MIT
+#
+# make help lists the targets. Variables: O=DIR (build directory), CC=gcc|clang, DEBUG=1, SAN=1
+# (ASan and UBSan, in a build directory of its own), WERROR=1, V=1, CFLAGS, LDFLAGS, PREFIX,
+# DESTDIR. Everything made goes under $(O).
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+DEBUG ?=
+SAN ?=
+WERROR ?=
+V ?=
+ifneq ($(SAN),)
+O ?= build/san
+else
+O ?= build
+endif
+override O := $(patsubst %/,%,$(O))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory -r
+SHELL := /bin/sh
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s %s\n' $(1) $(2)
+endif
+
+# Goals that compile nothing by themselves: they need no compiler and no library yet.
+META := help deps run test check-vm clean uninstall format format-check
+GOALS := $(or $(MAKECMDGOALS),all)
+BUILDING := $(filter-out $(META),$(GOALS))
+
+# ---- tools and flags ------------------------------------------------------------------------
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+CLANG ?= clang
+RUSTC ?= $(shell command -v rustc 2>/dev/null)
+BPFTOOL ?= $(or $(shell PATH="$$PATH:/usr/sbin:/sbin" command -v bpftool 2>/dev/null),bpftool)
+PKG_CONFIG ?= pkg-config
+CLANG_FORMAT ?= clang-format
+AS_ROOT := .ci/as-root
+
+ARCH := $(shell uname -m)
+BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(ARCH)))
+
+ifneq ($(DEBUG),)
+CFLAGS ?= -O0 -g3
+else ifneq ($(SAN),)
+CFLAGS ?= -O1 -g
+else
+CFLAGS ?= -O2 -g
+endif
+
+HARDEN := -fstack-protector-strong -fPIE
+HARDEN_LD := -pie -Wl,-z,relro,-z,now
+ifeq ($(ARCH),x86_64)
+HARDEN += -fcf-protection
+else ifeq ($(ARCH),aarch64)
+HARDEN += -mbranch-protection=standard
+endif
+# glibc's fortified functions need the optimiser, and ASan has checks of its own.
+ifeq ($(SAN),)
+ifneq ($(filter -O1 -O2 -O3 -Os -Og,$(CFLAGS)),)
+HARDEN += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+endif
+else
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+endif
+
+ifneq ($(BUILDING),)
+LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags libbpf libelf libdw 2>/dev/null)
+LIBS := $(shell $(PKG_CONFIG) --libs libbpf libelf libdw 2>/dev/null) -liberty
+CMOCKA_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
+CMOCKA_LIBS := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null)
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+endif
+
+WARN := -Wall -Wextra $(if $(WERROR),-Werror)
+DEFINES := -D_GNU_SOURCE -DMEMTRACE_VERSION='"$(VERSION)"'
+# CFLAGS come last: what the user asks for wins.
+ALL_CFLAGS := -std=gnu17 $(WARN) -I. -I$(O) $(DEFINES) $(LIB_CFLAGS) $(HARDEN) $(SANITIZE) \
+	$(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS := $(HARDEN_LD) $(SANITIZE) $(LDFLAGS)
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(BPF_ARCH) -I. \
+	$(LIB_CFLAGS) $(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
+# Programs under trace have known counts: their flags do not follow ours.
+PROG_CFLAGS := -O1 -g -fno-omit-frame-pointer -pthread -Wall -Wextra $(if $(WERROR),-Werror) -I.
+DEPFLAGS = -MMD -MP -MF $(@:%=%.d)
+
+# ---- what there is to build -----------------------------------------------------------------
+
+USER_SRC := $(sort $(wildcard user/*.c user/*/*.c))
+BPF_SRC := $(wildcard bpf/memtrace.bpf.c)
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+PROG_SRC := $(sort $(wildcard tests/progs/*.c tests/progs/*.cpp) \
+	$(if $(RUSTC),$(wildcard tests/progs/*.rs)))
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+
+USER_OBJ := $(USER_SRC:%.c=$(O)/%.o)
+LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ))
+SKEL := $(if $(BPF_SRC),$(O)/memtrace.skel.h)
+UNIT := $(UNIT_SRC:%.c=$(O)/%)
+PROGS := $(patsubst tests/progs/%,$(O)/progs/%,$(basename $(PROG_SRC)))
+BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
+C_FILES := $(sort $(wildcard $(foreach d,bpf user tests,$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*.cpp)))
+
+MAN := $(wildcard docs/memtrace.8)
+COMPLETION := $(firstword $(wildcard docs/memtrace.bash docs/memtrace.bash-completion \
+	completions/memtrace completions/memtrace.bash))
+
+.PHONY: all progs unit bench-progs install uninstall clean check check-root check-vm bench run \
+	test deps format format-check lint help FORCE
+all: $(O)/memtrace
+
+progs: $(PROGS)
+unit: $(UNIT)
+bench-progs: $(BENCH)
+
+# Rebuilds what the flags shape when one of them changes.
+$(O)/.config: FORCE
+	@.ci/deps require build
+	@mkdir -p $(@D)
+	@{ printf '%s\n' $(call quote,$(CC) $(ALL_CFLAGS)) $(call quote,$(ALL_LDFLAGS) $(LIBS)) \
+		$(call quote,$(CLANG) $(BPF_CFLAGS)) $(call quote,$(CXX) $(PROG_CFLAGS)) \
+		$(call quote,$(USER_SRC)); $(CC) --version; } >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+quote = '$(subst ','\'',$(1))'
+FORCE:
+
+$(O)/memtrace: $(O)/user/main.o $(O)/libmemtrace.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# All of user/ but main(): what the unit tests are linked with.
+$(O)/libmemtrace.a: $(LIB_OBJ) $(O)/.config
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJ)
+
+$(O)/user/%.o: user/%.c $(O)/.config | $(SKEL)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+# bpftool's linker drops the DWARF and keeps the BTF.
+$(O)/memtrace.bpf.o: bpf/memtrace.bpf.c $(O)/.config
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -MT $@ -c -o $@.full $<
+	$(Q)$(BPFTOOL) gen object $@ $@.full && rm -f $@.full
+
+$(O)/memtrace.skel.h: $(O)/memtrace.bpf.o
+	$(call say,SKEL,$@)
+	$(Q){ echo '/* NOLINTBEGIN */' && $(BPFTOOL) gen skeleton $< name memtrace_bpf && \
+		echo '/* NOLINTEND */'; } >$@
+
+$(O)/tests/unit/%: tests/unit/%.c $(O)/libmemtrace.a $(O)/.config | $(O)/.deps-test
+	$(call say,TEST,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(CMOCKA_CFLAGS) $(DEPFLAGS) $(ALL_LDFLAGS) -o $@ $< \
+		$(O)/libmemtrace.a $(CMOCKA_LIBS) $(LIBS)
+
+$(O)/.deps-test: .ci/deps
+	@.ci/deps require build test
+	@mkdir -p $(@D) && touch $@
+
+# A line "FLAGS: -static" in a comment of a program adds to its flags. A program whose flags this
+# compiler cannot link with (-m32 without its libraries) is left out, aloud.
+prog_flags = $$(sed -n 's|^[/* 	]*FLAGS: *\(.*\)$$|\1|p' $< | sed 's|\*/||')
+can_link = echo 'int main(void) { return 0; }' | $(CC) $(prog_flags) -x c -o /dev/null - 2>/dev/null
+
+$(O)/progs/%: tests/progs/%.c $(O)/.config
+	$(call say,PROG,$@)
+	@mkdir -p $(@D)
+	$(Q)if [ -n "$(prog_flags)" ] && ! $(can_link); then \
+		echo "$<: left out: $(CC) cannot link with" $(prog_flags) >&2; \
+	else \
+		$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags); \
+	fi
+
+$(O)/progs/%: tests/progs/%.cpp $(O)/.config
+	$(call say,PROG,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
+
+$(O)/progs/%: tests/progs/%.rs $(O)/.config
+	$(call say,PROG,$@)
+	@mkdir -p $(@D)
+	$(Q)$(RUSTC) -C opt-level=1 -g -o $@ $< $(prog_flags)
+
+$(O)/bench/%: tests/bench/%.c $(O)/.config
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
+
+-include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d)
+
+# ---- install --------------------------------------------------------------------------------
+
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
+COMPDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/memtrace
+
+install: all
+	install -D -m 755 $(O)/memtrace '$(BINDIR)/memtrace'
+	$(if $(MAN),install -D -m 644 $(MAN) '$(MANDIR)/memtrace.8')
+	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) '$(COMPDIR)/memtrace')
+	install -D -m 644 -t '$(DOCDIR)' LICENSE $(wildcard README.md)
+
+uninstall:
+	rm -f '$(BINDIR)/memtrace' '$(MANDIR)/memtrace.8' '$(COMPDIR)/memtrace' \
+		'$(DOCDIR)/LICENSE' '$(DOCDIR)/README.md'
+	if [ -d '$(DOCDIR)' ]; then rmdir '$(DOCDIR)'; fi
+
+clean:
+	rm -rf $(O)
+
+# ---- tests ----------------------------------------------------------------------------------
+# What tests/trace/run and tests/bench/run are told, through the environment.
+TEST_ENV = O='$(abspath $(O))' MEMTRACE='$(abspath $(O))/memtrace' PROGS='$(abspath $(O))/progs' \
+	REQUIRE_BPF='$(REQUIRE_BPF)' CC='$(CC)'
+
+check: unit
+	@tests/unit/run $(UNIT)
+
+check-root: all progs
+	@$(AS_ROOT) env $(TEST_ENV) tests/trace/run $(ARGS)
+
+test: deps
+	@tests/sum \
+		step 'build' '$(MAKE) all progs unit' \
+		suite 'unit tests' '$(MAKE) check' \
+		suite 'end-to-end tests' '$(MAKE) check-root'
+
+# memtrace, built once here, under each of Debian's kernels.
+check-vm:
+	@.ci/deps install build test vm
+	@$(MAKE) all progs
+	@$(AS_ROOT) tests/sum $(foreach k,$(or $(KERNELS),6.1 6.12), \
+		step 'doctor on $(k)' 'tests/vm/run -k $(k) -c $(O)/vm -- $(O)/memtrace doctor' \
+		suite 'end-to-end tests on $(k)' \
+			"tests/vm/run -k $(k) -c $(O)/vm -t 3000 -- env $(TEST_ENV) IN_VM=$(k) tests/trace/run")
+
+bench: all progs bench-progs
+	@$(AS_ROOT) env $(TEST_ENV) BENCH='$(abspath $(O))/bench' tests/bench/run $(ARGS)
+
+run: deps
+	@$(MAKE) all progs
+	$(Q)$(AS_ROOT) $(O)/memtrace -- $(O)/progs/demo
+
+# ---- the rest -------------------------------------------------------------------------------
+
+deps:
+	@.ci/deps install build test
+
+format:
+	$(Q).ci/deps require lint
+	$(Q)$(CLANG_FORMAT) -i $(C_FILES)
+
+format-check:
+	$(Q).ci/deps require lint
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
+
+lint: $(SKEL)
+	$(Q).ci/deps require lint
+	$(Q).ci/lint $(ALL_CFLAGS) $(CMOCKA_CFLAGS)
+
+help:
+	@echo 'memtrace $(VERSION)'
+	@echo
+	@echo '  make run           install what is needed, build, trace a demonstration program'
+	@echo '  make test          install what is needed, build, run every test of this machine'
+	@echo
+	@echo '  make [all]         build $(O)/memtrace'
+	@echo '  make install       to $$(DESTDIR)$$(PREFIX) ($(DESTDIR)$(PREFIX)); make uninstall removes it'
+	@echo '  make check         unit tests (no root)'
+	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
+	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
+	@echo '  make bench         what tracing costs'
+	@echo '  make deps          install missing Debian packages'
+	@echo '  make format        clang-format in place; make format-check only looks'
+	@echo '  make lint          cppcheck, clang-tidy, shellcheck'
+	@echo '  make clean         remove $(O)/'
+	@echo
+	@echo 'Variables: O=DIR CC=gcc|clang CFLAGS=... DEBUG=1 SAN=1 WERROR=1 V=1 PREFIX=DIR DESTDIR=DIR'
