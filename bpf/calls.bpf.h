@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * The six system calls: brk, mmap, munmap, mremap, madvise, mprotect.
+ *
+ * On the raw tracepoints of all system calls, not on the six calls' own: those
+ * cost more where they fire (they copy the arguments into a perf record first),
+ * do not see 32-bit calls, and need tracefs. Arguments are read at the exit:
+ * they still stand in the registers.
+ */
+#ifndef MEMTRACE_CALLS_BPF_H
+#define MEMTRACE_CALLS_BPF_H
+
+#include "bpf/filter.bpf.h"
+#include "bpf/stack.bpf.h"
+#include "bpf/files.bpf.h"
+
+#define MAP_ANONYMOUS 0x20
+
+#define COMPAT_OLD_MMAP 90
+
+static __always_inline __u32 call__kind(long nr)
+{
+	switch (nr) {
+	case 12:
+		return REC_BRK;
+	case 9:
+		return REC_MMAP;
+	case 11:
+		return REC_MUNMAP;
+	case 25:
+		return REC_MREMAP;
+	case 28:
+		return REC_MADVISE;
+	case 10:
+		return REC_MPROTECT;
+	}
+	return REC_NONE;
+}
+
+static __always_inline __u32 call__compat_kind(long nr)
+{
+	switch (nr) {
+	case 45:
+		return REC_BRK;
+	case COMPAT_OLD_MMAP:
+	case 192:
+		return REC_MMAP;
+	case 91:
+		return REC_MUNMAP;
+	case 163:
+		return REC_MREMAP;
+	case 219:
+		return REC_MADVISE;
+	case 125:
+		return REC_MPROTECT;
+	}
+	return REC_NONE;
+}
+
+static __always_inline int task__in_compat(struct task_struct *t)
+{
+	return t->thread_info.status & TS_COMPAT;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+	struct mm_struct *mm;
+	__u32 kind;
+
+	if (!s)
+		return 0;
+	kind = task__in_compat(t) ? call__compat_kind(nr) : call__kind(nr & ~0x40000000L);
+	/* Also for the others: what a call left behind when its exit was not seen ends here. */
+	s->call_kind = kind;
+	s->call_mm = (__u64)t->mm;
+	if (kind == REC_NONE || s->waits_for_exec)
+		return 0;
+	if (kind == REC_BRK) {
+		mm = t->mm;
+		s->call_old_brk = mm ? mm->brk : 0;
+	}
+	s->call_flt = task__faults(t);
+	s->call_exceptions = s->exceptions;
+	s->call_start_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline void call__compat_args(struct rec_call *r, struct pt_regs *regs)
+{
+	__u32 arg[6] = { regs->bx, regs->cx, regs->dx, regs->si, regs->di, regs->bp };
+	int i, old = regs->orig_ax == COMPAT_OLD_MMAP;
+
+	/* The oldest mmap takes the address of its arguments; the newer counts its offset in pages. */
+	if (old && bpf_probe_read_user(arg, sizeof(arg), (void *)(regs->bx & 0xffffffff)))
+		__builtin_memset(arg, 0, sizeof(arg));
+	for (i = 0; i < 6; i++)
+		r->arg[i] = arg[i];
+	if (r->h.kind == REC_MMAP) {
+		r->arg[4] = (__s64)(__s32)arg[4];
+		if (!old)
+			r->arg[5] <<= PAGE_SHIFT;
+	}
+	r->h.flags |= CALL_COMPAT;
+}
+
+static __always_inline void call__args(struct rec_call *r, struct pt_regs *regs)
+{
+	r->arg[0] = regs->di;
+	r->arg[1] = regs->si;
+	r->arg[2] = regs->dx;
+	r->arg[3] = regs->r10;
+	r->arg[4] = regs->r8;
+	r->arg[5] = regs->r9;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+	__u64 now, stack, start, populated;
+	struct rec_call *r;
+	__u32 kind, compat;
+	void *ring;
+
+	if (!s)
+		return 0;
+	kind = s->call_kind;
+	s->call_kind = REC_NONE;
+	s->seen_min = t->min_flt;
+	s->seen_maj = t->maj_flt;
+	if (kind < REC_BRK || kind > REC_MPROTECT || s->waits_for_exec)
+		return 0;
+	now = bpf_ktime_get_ns();
+	start = s->call_start_ns;
+	populated = task__faults(t) - s->call_flt - (s->exceptions - s->call_exceptions);
+	ring = ring__get();
+	if (!ring)
+		return 0;
+	compat = task__in_compat(t);
+	stack = stack__take(s, t, ring, regs->ip, regs->sp, compat ? 0 : regs->bp);
+	r = record__reserve(ring, kind, sizeof(*r));
+	if (!r)
+		return 0;
+	record__head(&r->h, kind, t, now);
+	r->h.aux = populated;
+	r->start_ns = start;
+	r->ret = ret;
+	r->old_brk = s->call_old_brk;
+	r->stack_id = stack;
+	r->ip = regs->ip;
+	if (compat)
+		call__compat_args(r, regs);
+	else
+		call__args(r, regs);
+	if (kind == REC_MMAP && !(r->arg[3] & MAP_ANONYMOUS) && (unsigned long)ret < (unsigned long)-MAX_ERRNO)
+		vma__of_mmap(ring, t, r);
+	record__send(r);
+	return 0;
+}
+
+#endif /* MEMTRACE_CALLS_BPF_H */

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* Who is traced: marking threads, and finding the state of the current one. */
+#ifndef MEMTRACE_FILTER_BPF_H
+#define MEMTRACE_FILTER_BPF_H
+
+#include "bpf/state.bpf.h"
+
+/* Begin to trace a thread. NULL when there is no memory, which is counted. */
+static __always_inline struct thread_state *thread__mark(struct task_struct *t)
+{
+	struct thread_state *s;
+
+	s = bpf_task_storage_get(&threads, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (s) {
+		s->base_min = s->seen_min = t->min_flt;
+		s->base_maj = s->seen_maj = t->maj_flt;
+		s->last_flt = t->min_flt + t->maj_flt;
+	} else {
+		struct event_counts *c = counts__get();
+
+		if (c)
+			count__add(&c->missed_tasks);
+	}
+	return s;
+}
+
+static __always_inline int comm__matches(struct task_struct *t)
+{
+	char comm[16];
+	int i;
+
+	bpf_probe_read_kernel(comm, sizeof(comm), t->comm);
+	for (i = 0; i < 16; i++) {
+		if (comm[i] != cfg_comm[i])
+			return 0;
+		if (!comm[i])
+			break;
+	}
+	return 1;
+}
+
+/* In MODE_MATCH: whether the current task is one to trace. */
+static __always_inline int task__matches(struct task_struct *t)
+{
+	if ((__u32)t->tgid == cfg_own_tgid)
+		return 0;
+	if (cfg_match_cgroup)
+		return bpf_current_task_under_cgroup(&match_cgroup, 0) == 1;
+	return comm__matches(t);
+}
+
+/* The state of the current task, NULL when it is not traced. */
+static __always_inline struct thread_state *thread__current(struct task_struct *t)
+{
+	struct thread_state *s;
+
+	if (cfg_mode == MODE_PIDS) {
+		if (!t->bpf_storage)
+			return NULL;
+		return bpf_task_storage_get(&threads, t, 0, 0);
+	}
+	if (!task__matches(t))
+		return NULL;
+	s = bpf_task_storage_get(&threads, t, 0, 0);
+	return s ?: thread__mark(t);
+}
+
+#endif /* MEMTRACE_FILTER_BPF_H */

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * The whole machine: counts by process, kept in the kernel, so that the cost
+ * does not follow the event rate and nothing can overflow but the table itself.
+ *
+ * System calls are seen at their exit only and faults when they have been
+ * served: half the hooks of the exact mode, no service times.
+ */
+#ifndef MEMTRACE_MACHINE_BPF_H
+#define MEMTRACE_MACHINE_BPF_H
+
+#include "bpf/calls.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16384); /* the collector sets it */
+	__type(key, __u32); /* tgid */
+	__type(value, struct machine_row);
+} machine SEC(".maps");
+
+/* The break of each process after the last brk call seen, to know what the next one changed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u64);
+} machine_brk SEC(".maps");
+
+/* Written only by the program that clears a row; a template, too large for the BPF stack's taste. */
+static const struct machine_row empty_row;
+
+static __always_inline struct machine_row *machine__row(struct task_struct *t, __u32 kind)
+{
+	__u32 tgid = t->tgid;
+	struct machine_row *row = bpf_map_lookup_elem(&machine, &tgid);
+	struct event_counts *c;
+
+	if (row)
+		return row;
+	bpf_map_update_elem(&machine, &tgid, &empty_row, BPF_NOEXIST);
+	row = bpf_map_lookup_elem(&machine, &tgid);
+	if (row) {
+		bpf_probe_read_kernel(row->comm, sizeof(row->comm), t->group_leader->comm);
+		return row;
+	}
+	c = counts__get();
+	if (c)
+		count__add(&c->lost[kind]);
+	return NULL;
+}
+
+static __always_inline void machine__brk(struct task_struct *t, struct machine_row *row, __u64 now)
+{
+	__u32 tgid = t->tgid;
+	__u64 *old = bpf_map_lookup_elem(&machine_brk, &tgid);
+
+	if (old && now > *old)
+		__sync_fetch_and_add(&row->grown_bytes, now - *old);
+	else if (old)
+		__sync_fetch_and_add(&row->shrunk_bytes, *old - now);
+	bpf_map_update_elem(&machine_brk, &tgid, &now, BPF_ANY);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
+{
+	long nr = regs->orig_ax;
+	__u32 kind = call__kind(nr);
+	struct task_struct *t;
+	struct machine_row *row;
+	struct event_counts *c;
+	__u64 len;
+
+	/* A 32-bit call has numbers of its own, which are 64-bit calls of other meaning. */
+	t = bpf_get_current_task_btf();
+	if (kind == REC_NONE && nr != 45 && nr != 90 && nr != 192 && nr != 91 && nr != 163 && nr != 219 &&
+	    nr != 125)
+		return 0;
+	if (task__in_compat(t))
+		kind = call__compat_kind(nr);
+	if (kind < REC_BRK || kind > REC_MPROTECT)
+		return 0;
+	c = counts__get();
+	if (!c)
+		return 0;
+	count__add(&c->seen[kind]);
+	row = machine__row(t, kind);
+	if (!row)
+		return 0;
+	count__add(&row->calls[kind - REC_BRK]);
+	if (kind == REC_BRK) {
+		/* brk(2) returns the break, also the old one when it failed. */
+		machine__brk(t, row, ret);
+		if (regs->di && (unsigned long)ret != regs->di)
+			count__add(&row->failed[0]);
+		return 0;
+	}
+	if ((unsigned long)ret >= (unsigned long)-MAX_ERRNO) {
+		count__add(&row->failed[kind - REC_BRK]);
+		return 0;
+	}
+	len = task__in_compat(t) ? regs->cx & 0xffffffff : regs->si;
+	len = (len + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
+	if (kind == REC_MMAP)
+		__sync_fetch_and_add(&row->mapped_bytes, len);
+	else if (kind == REC_MUNMAP)
+		__sync_fetch_and_add(&row->unmapped_bytes, len);
+	return 0;
+}
+
+static __always_inline int machine__fault(int major)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct event_counts *c = counts__get();
+	struct machine_row *row;
+
+	if (!c)
+		return 0;
+	c->seen[REC_FAULT]++;
+	row = machine__row(t, REC_FAULT);
+	if (!row)
+		return 0;
+	if (major)
+		row->major++;
+	else
+		row->minor++;
+	return 0;
+}
+
+SEC("perf_event")
+int machine_minor(struct bpf_perf_event_data *ctx)
+{
+	return machine__fault(0);
+}
+
+SEC("perf_event")
+int machine_major(struct bpf_perf_event_data *ctx)
+{
+	return machine__fault(1);
+}
+
+static __always_inline void machine__set_brk(struct task_struct *t, struct mm_struct *mm)
+{
+	__u32 tgid = t->tgid;
+	__u64 now = mm->brk;
+
+	bpf_map_update_elem(&machine_brk, &tgid, &now, BPF_ANY);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(machine_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct mm_struct *mm = child->mm;
+
+	if (parent->tgid != child->tgid && mm)
+		machine__set_brk(child, mm);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(machine_exec, struct task_struct *t)
+{
+	struct mm_struct *mm = t->mm;
+	__u32 tgid = t->tgid;
+	struct machine_row *row = bpf_map_lookup_elem(&machine, &tgid);
+
+	if (mm)
+		machine__set_brk(t, mm);
+	if (row)
+		bpf_probe_read_kernel(row->comm, sizeof(row->comm), t->comm);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(machine_exit, struct task_struct *t)
+{
+	struct signal_struct *sig = t->signal;
+	__u32 tgid = t->tgid;
+
+	/* The row itself stays until the collector has read it. */
+	if (sig->live.counter == 0)
+		bpf_map_delete_elem(&machine_brk, &tgid);
+	return 0;
+}
+
+/* Run once at the start: the break of every process. */
+SEC("iter/task")
+int machine_breaks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct mm_struct *mm;
+
+	if (!t || t->pid != t->tgid)
+		return 0;
+	mm = t->mm;
+	if (mm)
+		machine__set_brk(t, mm);
+	return 0;
+}
+
+#endif /* MEMTRACE_MACHINE_BPF_H */

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * What all programs share: settings, maps, the state of a traced thread, and
+ * how a record is counted, reserved and sent.
+ *
+ * A thread is traced when it has a struct thread_state in its task storage. A
+ * task that never had any task storage has a NULL task->bpf_storage, which is
+ * all that the rest of the machine pays for: one load and a compare.
+ */
+#ifndef MEMTRACE_STATE_BPF_H
+#define MEMTRACE_STATE_BPF_H
+
+#include "bpf/kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "bpf/event.h"
+
+/* Which threads are traced. */
+#define MODE_PIDS 0 /* those marked by the collector, and what they fork */
+#define MODE_MATCH 1 /* any that match comm or cgroup */
+
+const volatile __u32 cfg_mode = MODE_PIDS;
+const volatile __u32 cfg_follow = 1;
+const volatile __u32 cfg_match_cgroup; /* in MODE_MATCH: match by cgroup, else by comm */
+const volatile char cfg_comm[16]; /* NUL-padded */
+const volatile __u32 cfg_ring_mask; /* number of rings - 1 */
+const volatile __u32 cfg_own_tgid; /* the collector: never traced in MODE_MATCH */
+
+#define STACK_WINDOW 512
+
+/* thread_state.waits_for_exec: a launched child is not the command itself until it has exec'ed. */
+#define EXEC_DONE 0
+#define EXEC_AWAITED 1
+#define EXEC_UNDER_WAY 2 /* the new address space is being set up: its faults count */
+
+struct thread_state {
+	__u32 waits_for_exec;
+	__u32 call_kind; /* the call it is in, REC_NONE when in none of ours */
+	__u64 call_start_ns;
+	__u64 call_old_brk;
+	__u64 call_mm; /* the address space at the last system call: another one now means an exec */
+	__u64 call_flt; /* the kernel's fault count when the call began */
+	__u64 call_exceptions; /* .exceptions when the call began */
+	__u64 exceptions; /* completed faults seen on this thread */
+	__u64 base_min, base_maj; /* the kernel's fault counts when tracing began */
+	__u64 last_flt; /* the kernel's fault count at the last completed fault */
+	__u64 seen_min, seen_maj; /* the kernel's fault counts when we last ran on this thread */
+	__u64 fault_start_ns; /* 0: none in flight */
+	__u64 fault_addr;
+	__u64 fault_error; /* the processor's error code */
+	__u64 stack_span; /* how much stack the last walk needed */
+	__u64 last_stack; /* the last stack id, known to have been sent */
+	struct rec_stack stack; /* scratch of the walk and of sending it */
+	__u64 frame[2]; /* scratch: a frame beyond the window */
+	__u8 window[STACK_WINDOW]; /* scratch: copy of the innermost stack */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread_state);
+} threads SEC(".maps");
+
+struct ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* the collector sets the real size */
+};
+
+/* One ring per CPU or few: a shared one is a spinlock between all of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1); /* set by the collector */
+	__type(key, __u32);
+	__array(values, struct ring);
+} rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event_counts);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} match_cgroup SEC(".maps");
+
+static __always_inline struct event_counts *counts__get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+/*
+ * Add one. Atomic although the counters are per CPU: programs on system call
+ * tracepoints can be preempted, by one on the same CPU that counts the same.
+ */
+static __always_inline void count__add(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+static __always_inline void *ring__get(void)
+{
+	__u32 i = bpf_get_smp_processor_id() & cfg_ring_mask;
+
+	return bpf_map_lookup_elem(&rings, &i);
+}
+
+/* Count a record of `kind`, and reserve it. NULL: lost, and counted as such. */
+static __always_inline void *record__reserve(void *ring, __u32 kind, __u64 size)
+{
+	struct event_counts *c = counts__get();
+	void *r;
+
+	if (!c)
+		return NULL;
+	count__add(&c->seen[kind]);
+	r = bpf_ringbuf_reserve(ring, size, 0);
+	if (!r)
+		count__add(&c->lost[kind]);
+	return r;
+}
+
+/* The collector polls; a wakeup per record would cost the target more than the record. */
+static __always_inline void record__send(void *r)
+{
+	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void record__head(struct rec *h, __u32 kind, struct task_struct *t, __u64 ts)
+{
+	h->kind = kind;
+	h->flags = 0;
+	h->tgid = t->tgid;
+	h->tid = t->pid;
+	h->aux = 0;
+	h->ts_ns = ts;
+}
+
+static __always_inline __u64 task__faults(struct task_struct *t)
+{
+	return t->min_flt + t->maj_flt;
+}
+
+#endif /* MEMTRACE_STATE_BPF_H */

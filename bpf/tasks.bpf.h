@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* Threads and processes: fork, exec, exit, and finding the threads that exist already. */
+#ifndef MEMTRACE_TASKS_BPF_H
+#define MEMTRACE_TASKS_BPF_H
+
+#include "bpf/filter.bpf.h"
+#include "bpf/files.bpf.h"
+
+/* The processes that the collector asks for; read by the mark iterator only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32); /* 1: wait for its exec */
+} roots SEC(".maps");
+
+/* Threads that the mark iterator marked: it is run again until it finds no more. */
+__u64 marked;
+
+SEC("iter/task")
+int mark_threads(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct thread_state *s;
+	__u32 tgid, *waits;
+
+	if (!t)
+		return 0;
+	tgid = t->tgid;
+	waits = bpf_map_lookup_elem(&roots, &tgid);
+	if (!waits || bpf_task_storage_get(&threads, t, 0, 0))
+		return 0;
+	s = thread__mark(t);
+	if (s) {
+		s->waits_for_exec = *waits;
+		marked++;
+	}
+	return 0;
+}
+
+/* One struct task_row for each traced thread. */
+SEC("iter/task")
+int list_threads(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct task_row row = {};
+	struct thread_state *s;
+
+	if (!t)
+		return 0;
+	s = bpf_task_storage_get(&threads, t, 0, 0);
+	if (!s || s->waits_for_exec)
+		return 0;
+	row.tgid = t->tgid;
+	row.tid = t->pid;
+	/* Not what they are now: the events have been closed a moment ago, the faults go on. */
+	row.min_flt = s->seen_min - s->base_min;
+	row.maj_flt = s->seen_maj - s->base_maj;
+	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct thread_state *s = thread__current(parent), *cs;
+	int thread = parent->tgid == child->tgid;
+	struct rec_fork *r;
+	void *ring;
+
+	if (!s || s->waits_for_exec || (!thread && !cfg_follow))
+		return 0;
+	cs = thread__mark(child);
+	ring = ring__get();
+	if (!cs || !ring)
+		return 0;
+	cs->base_min = cs->seen_min = 0;
+	cs->base_maj = cs->seen_maj = 0;
+	cs->last_flt = 0;
+	r = record__reserve(ring, REC_FORK, sizeof(*r));
+	if (!r)
+		return 0;
+	record__head(&r->h, REC_FORK, parent, bpf_ktime_get_ns());
+	if (parent->mm == child->mm)
+		r->h.flags = FORK_SHARES_MM;
+	r->child_tgid = child->tgid;
+	r->child_tid = child->pid;
+	bpf_probe_read_kernel(r->comm, sizeof(r->comm), child->comm);
+	record__send(r);
+	return 0;
+}
+
+#define AUXV_PAIRS 24 /* saved_auxv may hold a few more; what we look for comes early */
+#define AUX_PHDR 3 /* in the main program's first segment */
+#define AUX_BASE 7 /* the interpreter's first segment */
+#define AUX_VDSO 33
+
+/* Send the mappings that execve itself made: program, interpreter, vdso, stack, bss. */
+static __always_inline void exec__mappings(struct mm_struct *mm)
+{
+	struct vma_walk w = { .next = opaque_zero, .addr = opaque_zero };
+	__u64 type, value;
+	int i;
+
+	for (i = 0; i < AUXV_PAIRS; i++) {
+		type = mm->saved_auxv[2 * i];
+		value = mm->saved_auxv[2 * i + 1];
+		if (type == AUX_PHDR)
+			w.start[0] = value;
+		else if (type == AUX_BASE)
+			w.start[1] = value;
+		else if (type == AUX_VDSO)
+			w.start[2] = value;
+	}
+	w.start[3] = mm->start_stack;
+	bpf_loop(EXEC_VMAS, vma__step, &w, 0);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
+{
+	struct thread_state *s = thread__current(t);
+	struct mm_struct *mm = t->mm;
+	struct rec_exec *r;
+	struct file *exe;
+	__u64 ino = 0;
+	__u32 dev = 0;
+	void *ring;
+
+	if (!s || !mm)
+		return 0;
+	ring = ring__get();
+	if (!ring)
+		return 0;
+	s->waits_for_exec = EXEC_DONE;
+	s->last_stack = 0;
+	exe = mm->exe_file;
+	if (exe)
+		file__announce(ring, t, exe, &ino, &dev);
+	exec__mappings(mm);
+	r = record__reserve(ring, REC_EXEC, sizeof(*r));
+	if (!r)
+		return 0;
+	record__head(&r->h, REC_EXEC, t, bpf_ktime_get_ns());
+	if (BPF_CORE_READ_BITFIELD(bprm, secureexec))
+		r->h.flags = EXEC_SECURE;
+	r->h.aux = old_pid;
+	r->start_code = mm->start_code;
+	r->end_code = mm->end_code;
+	r->start_data = mm->start_data;
+	r->end_data = mm->end_data;
+	r->start_brk = mm->start_brk;
+	r->brk = mm->brk;
+	r->start_stack = mm->start_stack;
+	r->exe_ino = ino;
+	r->exe_dev = dev;
+	r->pad = 0;
+	bpf_probe_read_kernel(r->comm, sizeof(r->comm), t->comm);
+	record__send(r);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(task_exit, struct task_struct *t)
+{
+	struct thread_state *s = thread__current(t);
+	struct signal_struct *sig;
+	struct rec_exit *r;
+	void *ring;
+	int last, code;
+
+	if (!s)
+		return 0;
+	ring = ring__get();
+	if (!ring)
+		return 0;
+	sig = t->signal;
+	last = sig->live.counter == 0;
+	code = sig->group_exit_code;
+	r = record__reserve(ring, REC_EXIT, sizeof(*r));
+	if (!r)
+		return 0;
+	record__head(&r->h, REC_EXIT, t, bpf_ktime_get_ns());
+	r->h.aux = last;
+	r->exit_code = code ? code : t->exit_code;
+	r->pad = 0;
+	r->min_flt = t->min_flt - s->base_min;
+	r->maj_flt = t->maj_flt - s->base_maj;
+	record__send(r);
+	return 0;
+}
+
+#endif /* MEMTRACE_TASKS_BPF_H */
