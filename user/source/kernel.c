@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: MIT
+#include "user/source/kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memtrace.skel.h"
+#include "user/options.h"
+#include "user/source/faults.h"
+#include "user/source/privilege.h"
+#include "user/source/rings.h"
+#include "user/util/log.h"
+
+#define BUFFER_DEFAULT (16UL << 20)
+#define RINGS_MAX 8
+#define MACHINE_PROCESSES 16384
+
+/* A record's time is taken before its place in a ring, so it may come this much later than
+ * records of its time. Interrupted or preempted longer: order__late counts it. */
+#define SLACK_NS 2000000
+
+struct kernel {
+	struct memtrace_bpf *skel;
+	enum kernel_mode mode;
+	bool follow;
+	struct ring_reader *rings[RINGS_MAX];
+	int ring_fds[RINGS_MAX];
+	unsigned nrings;
+	size_t ring_bytes;
+	struct order *order;
+	uint64_t clean_ns[RINGS_MAX]; /* all records up to this time have been read */
+	uint64_t delivered[REC_KINDS];
+	struct fault_events *faults;
+	int cgroup_fd;
+	bool detached;
+	struct event_counts final; /* when detached */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* libbpf's own words: only under -v, they come before ours. */
+static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	if (log__level() < LOG_VERBOSE || level == LIBBPF_DEBUG)
+		return 0;
+	return vfprintf(stderr, fmt, ap);
+}
+
+static size_t power_of_two_below(size_t n)
+{
+	size_t p = 1;
+
+	while (p * 2 <= n)
+		p *= 2;
+	return p;
+}
+
+/* How many rings of what size: a power of two of both, pages at least. */
+static void kernel__size_rings(struct kernel *k, size_t bytes)
+{
+	size_t page = sysconf(_SC_PAGESIZE), cpus = libbpf_num_possible_cpus();
+
+	if (!bytes)
+		bytes = BUFFER_DEFAULT;
+	k->nrings = power_of_two_below(cpus < RINGS_MAX ? cpus : RINGS_MAX);
+	while (k->nrings > 1 && bytes / k->nrings < page * 16)
+		k->nrings /= 2;
+	k->ring_bytes = power_of_two_below(bytes / k->nrings);
+	if (k->ring_bytes < page)
+		k->ring_bytes = page;
+}
+
+static int kernel__make_rings(struct kernel *k)
+{
+	unsigned i;
+
+	for (i = 0; i < k->nrings; i++) {
+		uint32_t key = i;
+		int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "memtrace_ring", 0, 0, k->ring_bytes, NULL);
+
+		if (fd < 0)
+			return -errno;
+		k->ring_fds[i] = fd;
+		k->rings[i] = ring__open(fd, k->ring_bytes);
+		if (!k->rings[i])
+			return -errno;
+		if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &key, &fd, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+/* Which programs a mode needs. */
+static void kernel__choose_programs(struct kernel *k)
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, k->skel->obj) {
+		bool machine = !strncmp(bpf_program__name(p), "machine_", strlen("machine_"));
+
+		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE));
+	}
+}
+
+static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
+{
+	struct memtrace_bpf__rodata *c = k->skel->rodata;
+
+	c->cfg_mode = o->mode == KERNEL_MATCH;
+	c->cfg_follow = o->follow;
+	c->cfg_match_cgroup = o->cgroup != NULL;
+	c->cfg_own_tgid = getpid();
+	c->cfg_ring_mask = k->nrings - 1;
+	if (o->comm)
+		strncpy((char *)c->cfg_comm, o->comm, sizeof(c->cfg_comm) - 1);
+	bpf_map__set_max_entries(k->skel->maps.rings, k->nrings);
+	if (o->mode == KERNEL_MACHINE) {
+		bpf_map__set_max_entries(k->skel->maps.machine, MACHINE_PROCESSES);
+		bpf_map__set_max_entries(k->skel->maps.stacks_sent, 1);
+		bpf_map__set_max_entries(k->skel->maps.files_sent, 1);
+	} else {
+		bpf_map__set_max_entries(k->skel->maps.machine, 1);
+		bpf_map__set_max_entries(k->skel->maps.machine_brk, 1);
+	}
+}
+
+/* Attach every loaded program that attaches by itself; perf events and iterators are opened elsewhere. */
+static int kernel__attach(struct kernel *k)
+{
+	struct bpf_object_skeleton *s = k->skel->skeleton;
+	int i;
+
+	for (i = 0; i < s->prog_cnt; i++) {
+		struct bpf_program *p = *s->progs[i].prog;
+
+		if (!bpf_program__autoload(p) || strncmp(bpf_program__section_name(p), "tp_btf/", 7))
+			continue;
+		*s->progs[i].link = bpf_program__attach(p);
+		if (!*s->progs[i].link) {
+			int err = -errno;
+
+			log__error("program %s: failed to attach to %s: %s", bpf_program__name(p),
+				   bpf_program__section_name(p) + 7, strerrorname_np(-err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int kernel__use_cgroup(struct kernel *k, const char *path)
+{
+	uint32_t zero = 0;
+
+	k->cgroup_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (k->cgroup_fd < 0) {
+		int err = -errno;
+
+		log__error("cgroup %s: cannot open it: %s", path, strerror(-err));
+		return err;
+	}
+	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.match_cgroup), &zero, &k->cgroup_fd, BPF_ANY)) {
+		int err = -errno;
+
+		log__error("cgroup %s: not a directory of the version 2 hierarchy (%s); "
+			   "`mount -t cgroup2` shows where that is",
+			   path, strerrorname_np(-err));
+		return err;
+	}
+	return 0;
+}
+
+/* Descriptors: two for each thread of a target. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit l;
+
+	if (!getrlimit(RLIMIT_NOFILE, &l) && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int kernel__load(struct kernel *k, const struct kernel_opts *o)
+{
+	int err;
+
+	libbpf_set_print(print_libbpf);
+	k->skel = memtrace_bpf__open();
+	if (!k->skel) {
+		err = -errno;
+		log__error("BPF object: cannot be opened: %s", strerrorname_np(-err));
+		return err;
+	}
+	kernel__size_rings(k, o->buffer_bytes);
+	kernel__choose_programs(k);
+	kernel__configure(k, o);
+	err = memtrace_bpf__load(k->skel);
+	if (err) {
+		log__error("BPF programs: the kernel refused to load them: %s; `memtrace doctor` "
+			   "shows what is missing, `memtrace -v` the kernel's words",
+			   strerrorname_np(-err));
+		return err;
+	}
+	err = kernel__make_rings(k);
+	if (err) {
+		log__error("ring buffers of %zu bytes: %s", k->ring_bytes, strerrorname_np(-err));
+		return err;
+	}
+	k->order = order__new(k->nrings, o->sink, o->sink_ctx);
+	if (!k->order)
+		return -ENOMEM;
+	return o->cgroup ? kernel__use_cgroup(k, o->cgroup) : 0;
+}
+
+/* Run an iterator program to its end; what it writes goes to fn, in whole rows. */
+static int kernel__iterate(struct bpf_program *prog, size_t row_bytes,
+			   void (*fn)(void *ctx, const struct task_row *row), void *ctx)
+{
+	struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
+	char buf[64 * sizeof(struct task_row)];
+	size_t have = 0, i;
+	ssize_t n;
+	int fd, err;
+
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	if (fd < 0) {
+		err = -errno;
+		bpf_link__destroy(link);
+		return err;
+	}
+	while ((n = read(fd, buf + have, sizeof(buf) - have)) > 0 || (n < 0 && errno == EAGAIN)) {
+		if (n < 0)
+			continue;
+		have += n;
+		for (i = 0; row_bytes && i + row_bytes <= have; i += row_bytes)
+			fn(ctx, (const struct task_row *)(buf + i));
+		have -= i;
+		memmove(buf, buf + i, have);
+	}
+	err = n < 0 ? -errno : 0;
+	close(fd);
+	bpf_link__destroy(link);
+	return err;
+}
+
+static int kernel__start_mode(struct kernel *k)
+{
+	struct memtrace_bpf *s = k->skel;
+	int err = 0;
+
+	if (k->mode == KERNEL_PIDS)
+		return 0;
+	if (k->mode == KERNEL_MACHINE) {
+		err = kernel__iterate(s->progs.machine_breaks, 0, NULL, NULL);
+		if (err)
+			log__error("task iterator: %s", strerrorname_np(-err));
+		else
+			err = faults__open_cpus(k->faults, bpf_program__fd(s->progs.machine_minor),
+						bpf_program__fd(s->progs.machine_major));
+	} else {
+		err = faults__open_cpus(k->faults, bpf_program__fd(s->progs.fault_minor),
+					bpf_program__fd(s->progs.fault_major));
+	}
+	return err;
+}
+
+struct kernel *kernel__new(const struct kernel_opts *o, int *status)
+{
+	struct kernel *k;
+	int err;
+
+	*status = EXIT_UNABLE;
+	if (privilege__check())
+		return NULL;
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return NULL;
+	k->mode = o->mode;
+	k->follow = o->follow;
+	k->cgroup_fd = -1;
+	memset(k->ring_fds, -1, sizeof(k->ring_fds));
+	raise_descriptor_limit();
+	k->faults = faults__new();
+	err = k->faults ? kernel__load(k, o) : -ENOMEM;
+	if (!err)
+		err = kernel__attach(k);
+	if (!err)
+		err = kernel__start_mode(k);
+	if (!err)
+		return k;
+	if (err == -ENOMEM || err == -ENOENT || err == -EBADF || err == -ENOTDIR)
+		*status = EXIT_FAIL;
+	kernel__free(k);
+	return NULL;
+}
+
+void kernel__free(struct kernel *k)
+{
+	unsigned i;
+
+	if (!k)
+		return;
+	faults__free(k->faults);
+	for (i = 0; i < RINGS_MAX; i++) {
+		ring__close(k->rings[i]);
+		if (k->ring_fds[i] >= 0)
+			close(k->ring_fds[i]);
+	}
+	memtrace_bpf__destroy(k->skel);
+	order__free(k->order);
+	if (k->cgroup_fd >= 0)
+		close(k->cgroup_fd);
+	free(k);
+}
+
+int kernel__add(struct kernel *k, pid_t pid, bool launched)
+{
+	uint32_t key = pid, wait = launched;
+	uint64_t before;
+	int err;
+
+	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.roots), &key, &wait, BPF_ANY))
+		return -errno;
+	/* A thread that is created meanwhile by one not yet marked is found by the next round. */
+	do {
+		before = k->skel->bss->marked;
+		err = kernel__iterate(k->skel->progs.mark_threads, 0, NULL, NULL);
+		if (err) {
+			log__error("process %d: cannot mark its threads: %s", pid, strerrorname_np(-err));
+			return err;
+		}
+	} while (k->skel->bss->marked != before);
+	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.roots), &key);
+	return faults__open_process(k->faults, pid, launched, k->follow,
+				    bpf_program__fd(k->skel->progs.fault_minor),
+				    bpf_program__fd(k->skel->progs.fault_major));
+}
+
+int kernel__reopen(struct kernel *k, pid_t pid)
+{
+	if (k->mode != KERNEL_PIDS)
+		return 0;
+	return faults__open_process(k->faults, pid, false, k->follow,
+				    bpf_program__fd(k->skel->progs.fault_minor),
+				    bpf_program__fd(k->skel->progs.fault_major));
+}
+
+int kernel__poll(struct kernel *k, bool last)
+{
+	uint64_t until = UINT64_MAX;
+	unsigned i;
+	int err;
+
+	for (i = 0; i < k->nrings; i++) {
+		uint64_t now = now_ns();
+		int clean = ring__read(k->rings[i], k->order, i, k->delivered);
+
+		if (clean < 0)
+			return clean;
+		if (clean)
+			k->clean_ns[i] = now - SLACK_NS;
+		if (k->clean_ns[i] < until)
+			until = k->clean_ns[i];
+	}
+	err = order__release(k->order, last ? UINT64_MAX : until);
+	for (i = 0; i < k->nrings && !err; i++)
+		ring__consume(k->rings[i]);
+	return err;
+}
+
+void kernel__detach(struct kernel *k)
+{
+	struct bpf_object_skeleton *s = k->skel->skeleton;
+	int i;
+
+	faults__close(k->faults);
+	for (i = 0; i < s->prog_cnt; i++) {
+		bpf_link__destroy(*s->progs[i].link);
+		*s->progs[i].link = NULL;
+	}
+	k->detached = true;
+}
+
+double kernel__fill(const struct kernel *k)
+{
+	size_t most = 0;
+	unsigned i;
+
+	for (i = 0; i < k->nrings; i++)
+		if (ring__waiting(k->rings[i]) > most)
+			most = ring__waiting(k->rings[i]);
+	return (double)most / k->ring_bytes;
+}
+
+int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivered[REC_KINDS])
+{
+	int cpus = libbpf_num_possible_cpus(), i;
+	struct event_counts *per_cpu;
+	uint32_t zero = 0;
+	size_t j;
+
+	memset(sum, 0, sizeof(*sum));
+	memcpy(delivered, k->delivered, sizeof(k->delivered));
+	if (cpus < 0)
+		return cpus;
+	per_cpu = calloc(cpus, sizeof(*per_cpu));
+	if (!per_cpu)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(bpf_map__fd(k->skel->maps.counts), &zero, per_cpu)) {
+		free(per_cpu);
+		return -errno;
+	}
+	for (i = 0; i < cpus; i++)
+		for (j = 0; j < sizeof(*sum) / sizeof(__u64); j++)
+			((__u64 *)sum)[j] += ((__u64 *)&per_cpu[i])[j];
+	free(per_cpu);
+	return 0;
+}
+
+int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_row *row), void *ctx)
+{
+	if (k->mode == KERNEL_MACHINE)
+		return 0;
+	return kernel__iterate(k->skel->progs.list_threads, sizeof(struct task_row), fn, ctx);
+}
+
+static void machine_row__sum(struct machine_row *sum, const struct machine_row *per_cpu, int cpus)
+{
+	const size_t words = offsetof(struct machine_row, comm) / sizeof(__u64);
+	size_t j;
+	int i;
+
+	memset(sum, 0, sizeof(*sum));
+	for (i = 0; i < cpus; i++) {
+		for (j = 0; j < words; j++)
+			((__u64 *)sum)[j] += ((const __u64 *)&per_cpu[i])[j];
+		if (per_cpu[i].comm[0])
+			memcpy(sum->comm, per_cpu[i].comm, sizeof(sum->comm));
+	}
+}
+
+int kernel__machine(struct kernel *k, bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row),
+		    void *ctx)
+{
+	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.machine), err = 0;
+	uint32_t keys[2], *key = NULL;
+	struct machine_row *per_cpu, sum;
+	bool keep = true;
+
+	if (cpus < 0)
+		return cpus;
+	per_cpu = calloc(cpus, sizeof(*per_cpu));
+	if (!per_cpu)
+		return -ENOMEM;
+	/* Deleting the key one stands on would start the walk anew: delete the one before. */
+	while (!bpf_map_get_next_key(fd, key, &keys[1])) {
+		if (!keep)
+			bpf_map_delete_elem(fd, &keys[0]);
+		keys[0] = keys[1];
+		key = &keys[0];
+		keep = true;
+		if (bpf_map_lookup_elem(fd, key, per_cpu))
+			continue;
+		machine_row__sum(&sum, per_cpu, cpus);
+		keep = fn(ctx, keys[0], &sum);
+	}
+	if (errno != ENOENT)
+		err = -errno;
+	if (!keep)
+		bpf_map_delete_elem(fd, &keys[0]);
+	free(per_cpu);
+	return err;
+}
+
+uint64_t kernel__late(const struct kernel *k)
+{
+	return order__late(k->order);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel plane: the life of the BPF programs, from loading to the last
+ * record. Everything it makes (programs, maps, perf events) hangs on file
+ * descriptors of this process, so that nothing remains however it ends.
+ */
+#ifndef MEMTRACE_KERNEL_H
+#define MEMTRACE_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "user/order/order.h"
+
+struct kernel;
+
+enum kernel_mode {
+	KERNEL_PIDS, /* the processes added, and what they fork */
+	KERNEL_MATCH, /* all processes of a name or a cgroup */
+	KERNEL_MACHINE, /* all processes, counted in the kernel, no records */
+};
+
+struct kernel_opts {
+	enum kernel_mode mode;
+	bool follow;
+	const char *comm; /* KERNEL_MATCH: one of the two */
+	const char *cgroup;
+	size_t buffer_bytes; /* 0: default */
+	order_sink *sink; /* takes the records, in order */
+	void *sink_ctx;
+};
+
+/*
+ * Load and attach. On failure prints why and what to do, and returns NULL with
+ * *status set to an exit status (EXIT_UNABLE, EXIT_FAIL).
+ */
+struct kernel *kernel__new(const struct kernel_opts *o, int *status);
+void kernel__free(struct kernel *k);
+
+/*
+ * Trace process pid with all its threads, from now, or with `launched` (the
+ * child of ours that is to exec) from its exec on. 0 or a negative errno, after a message.
+ */
+int kernel__add(struct kernel *k, pid_t pid, bool launched);
+
+/* Open fault events again for a process whose exec made the kernel drop them. */
+int kernel__reopen(struct kernel *k, pid_t pid);
+
+/* Hand on what has come; `last`: all of it, nothing more will come. 0 or -ENOMEM. */
+int kernel__poll(struct kernel *k, bool last);
+
+/* Stop the programs: no event is seen from here on. */
+void kernel__detach(struct kernel *k);
+
+/* The share of the ring buffers that is full, 0 to 1, of the fullest. */
+double kernel__fill(const struct kernel *k);
+
+/* Counters so far, summed over CPUs; delivered by kind. 0 or -errno. */
+int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivered[REC_KINDS]);
+
+/* Call fn for each thread traced now. 0 or -errno. */
+int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_row *row), void *ctx);
+
+/* KERNEL_MACHINE: call fn for each process; when it returns false the row is deleted. */
+int kernel__machine(struct kernel *k, bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row),
+		    void *ctx);
+
+uint64_t kernel__late(const struct kernel *k);
+
+#endif /* MEMTRACE_KERNEL_H */

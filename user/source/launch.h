@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Starting a command so that the probes are in place before its first instruction. */
+#ifndef MEMTRACE_LAUNCH_H
+#define MEMTRACE_LAUNCH_H
+
+#include <sys/types.h>
+
+struct launch {
+	pid_t pid;
+	int go; /* write end: the child waits for a byte */
+	int error; /* read end: the child's errno when its exec failed, else end of file */
+};
+
+/* Fork the child, which waits. user: run as, or NULL. 0 or -errno, after a message. */
+int launch__prepare(struct launch *l, char **argv, const char *user);
+
+/* Let it exec. 0, or the exit status to end with (126, 127), after a message. */
+int launch__go(struct launch *l, const char *command);
+
+/* Take a child back that was never let go. */
+void launch__cancel(struct launch *l);
+
+#endif /* MEMTRACE_LAUNCH_H */
