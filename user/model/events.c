@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+/* What a system call or a page fault changes. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "user/model/internal.h"
+
+#define PAGE 4096UL
+
+static uint64_t page_up(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(PAGE - 1);
+}
+
+static bool call__failed(const struct rec_call *c)
+{
+	/* brk(2) returns the break, the old one when it could not be moved; brk(0) only asks. */
+	if (c->h.kind == REC_BRK)
+		return c->arg[0] && (uint64_t)c->ret != c->arg[0];
+	return (uint64_t)c->ret >= (uint64_t)-4095;
+}
+
+/* What a new mapping is: said by its flags and, for a module's bss, by what lies before it. */
+static struct vma mmap__vma(const struct process *p, const struct rec_call *c)
+{
+	struct vma v = {
+		.start = c->ret,
+		.end = c->ret + page_up(c->arg[1]),
+		.file = NO_FILE,
+		.kind = VMA_ANON,
+		.prot = c->arg[2] & 7,
+	};
+	const struct vma *before;
+
+	if ((c->arg[3] & MAP_TYPE) != MAP_PRIVATE)
+		v.prot |= VMA_SHARED;
+	if (!(c->arg[3] & MAP_ANONYMOUS)) {
+		v.kind = VMA_FILE;
+		v.offset = c->arg[5];
+		if (p->last_file_vma.start == v.start)
+			v.file = p->last_file_vma.file;
+		return v;
+	}
+	if (c->arg[3] & (MAP_STACK | MAP_GROWSDOWN))
+		v.kind = VMA_STACK;
+	before = c->arg[3] & MAP_FIXED ? space__find(&p->space, v.start - 1) : NULL;
+	if (before && before->kind == VMA_FILE && before->flags & VMA_WAS_WRITABLE)
+		v.kind = VMA_BSS;
+	return v;
+}
+
+static int call__brk(struct process *p, const struct rec_call *c, struct call_stats *s, struct place *place)
+{
+	uint64_t old = page_up(c->old_brk), now = page_up(c->ret);
+	struct vma v = { .start = old, .end = now, .file = NO_FILE, .kind = VMA_HEAP,
+			 .prot = PROT_READ | PROT_WRITE };
+
+	if ((uint64_t)c->ret >= c->old_brk) {
+		s->grown_bytes += c->ret - c->old_brk;
+		s->bytes += c->ret - c->old_brk;
+		place->mapped_bytes += c->ret - c->old_brk;
+		return space__map(&p->space, &v, c->h.ts_ns);
+	}
+	s->shrunk_bytes += c->old_brk - c->ret;
+	s->bytes += c->old_brk - c->ret;
+	place->unmapped_bytes += c->old_brk - c->ret;
+	return space__unmap(&p->space, now, old, c->start_ns);
+}
+
+static int call__mremap(struct process *p, const struct rec_call *c, struct call_stats *s,
+			struct place *place)
+{
+	uint64_t from = c->arg[0], old = page_up(c->arg[1]), now = page_up(c->arg[2]);
+	const struct vma *source = space__find(&p->space, from);
+	struct vma v = { .file = NO_FILE, .kind = VMA_ANON, .prot = PROT_READ | PROT_WRITE };
+
+	if (source) {
+		v = *source;
+		v.offset += from - source->start;
+	}
+	v.start = c->ret;
+	v.end = c->ret + now;
+	if (now > old) {
+		s->grown_bytes += now - old;
+		place->mapped_bytes += now - old;
+	} else {
+		s->shrunk_bytes += old - now;
+		place->unmapped_bytes += old - now;
+	}
+	s->bytes += now;
+	if (!(c->arg[3] & MREMAP_DONTUNMAP) && space__unmap(&p->space, from, from + old, c->start_ns))
+		return -ENOMEM;
+	return space__map(&p->space, &v, c->h.ts_ns);
+}
+
+/* A call that succeeded. */
+static int call__effect(struct process *p, const struct rec_call *c, struct call_stats *s,
+			struct place *place)
+{
+	uint64_t len = page_up(c->arg[1]);
+	struct vma v;
+
+	switch (c->h.kind) {
+	case REC_BRK:
+		return call__brk(p, c, s, place);
+	case REC_MMAP:
+		s->bytes += len;
+		place->mapped_bytes += len;
+		v = mmap__vma(p, c);
+		return space__map(&p->space, &v, c->h.ts_ns);
+	case REC_MUNMAP:
+		s->bytes += len;
+		place->unmapped_bytes += len;
+		return space__unmap(&p->space, c->arg[0], c->arg[0] + len, c->start_ns);
+	case REC_MREMAP:
+		return call__mremap(p, c, s, place);
+	case REC_MPROTECT:
+		s->bytes += len;
+		return space__protect(&p->space, c->arg[0], c->arg[0] + len, c->arg[2]);
+	default:
+		s->bytes += len;
+		return 0;
+	}
+}
+
+int model__call(struct model *m, struct process *p, const struct rec_call *c)
+{
+	unsigned which = c->h.kind - REC_BRK;
+	struct call_stats *s = &p->r.call[which];
+	struct place *place = model__place(m, p, c->stack_id, c->ip);
+	uint64_t took = c->h.ts_ns - c->start_ns;
+	int err = 0;
+
+	if (!place)
+		return -ENOMEM;
+	s->calls++;
+	s->time_ns += took;
+	s->populated += c->h.aux;
+	place->calls[which]++;
+	place->call_ns += took;
+	if (call__failed(c)) {
+		s->failed++;
+	} else {
+		m->mapped_bytes -= p->space.mapped_bytes;
+		m->heap_bytes -= p->space.heap_bytes;
+		err = call__effect(p, c, s, place);
+		m->mapped_bytes += p->space.mapped_bytes;
+		m->heap_bytes += p->space.heap_bytes;
+		model__sample_mapped(m, c->h.ts_ns);
+	}
+	return err;
+}
+
+static void region__fault(struct process *p, enum region_class class, bool major)
+{
+	if (major)
+		p->r.regions[class].faults_major++;
+	else
+		p->r.regions[class].faults_minor++;
+}
+
+void process__classify_early(struct model *m, struct process *p)
+{
+	unsigned i;
+
+	for (i = 0; i < p->nearly; i++) {
+		const struct vma *v = space__touch(&p->space, p->early[i].addr);
+
+		region__fault(p, v ? model__class(m, v) : REGION_UNKNOWN, p->early[i].major);
+	}
+	p->nearly = 0;
+}
+
+/* Which bucket of the histogram a service time belongs to. */
+static unsigned histogram__bucket(uint64_t ns)
+{
+	unsigned b = ns ? 63 - __builtin_clzll(ns) : 0;
+
+	return b < HIST_BUCKETS ? b : HIST_BUCKETS - 1;
+}
+
+static void fault__count_access(struct fault_stats *s, const struct rec_fault *f, const struct vma *v,
+				struct place *place)
+{
+	if (f->h.flags & FAULT_NO_ENTRY) {
+		s->access_unknown++;
+		return;
+	}
+	s->time_ns += f->h.aux;
+	s->time_known++;
+	s->histogram[histogram__bucket(f->h.aux)]++;
+	place->fault_ns += f->h.aux;
+	if (f->h.flags & FAULT_EXEC)
+		s->exec++;
+	else if (f->h.flags & FAULT_WRITE)
+		s->write++;
+	else
+		s->read++;
+	if ((f->h.flags & (FAULT_WRITE | FAULT_PRESENT)) != (FAULT_WRITE | FAULT_PRESENT))
+		return;
+	place->cow++;
+	if (v && v->flags & VMA_PRE_FORK)
+		s->cow_after_fork++;
+	else
+		s->cow_other++;
+}
+
+int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
+{
+	struct fault_stats *s = &p->r.faults;
+	struct place *place = model__place(m, p, f->stack_id, f->ip);
+	bool major = f->h.flags & FAULT_MAJOR;
+	const struct vma *v;
+
+	if (!place)
+		return -ENOMEM;
+	v = space__touch(&p->space, f->addr);
+	if (major) {
+		s->major++;
+		place->major++;
+	} else {
+		s->minor++;
+		place->minor++;
+	}
+	if (f->h.flags & FAULT_KERNEL)
+		s->kernel++;
+	else
+		s->user++;
+	fault__count_access(s, f, v, place);
+	if (!v && p->nearly < EARLY_FAULTS)
+		p->early[p->nearly++] = (struct early_fault){ f->addr, major };
+	else
+		region__fault(p, v ? model__class(m, v) : REGION_UNKNOWN, major);
+	return 0;
+}

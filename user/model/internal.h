@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* The model's insides, shared by its own files only. */
+#ifndef MEMTRACE_MODEL_INTERNAL_H
+#define MEMTRACE_MODEL_INTERNAL_H
+
+#include "user/model/model.h"
+#include "user/util/hmap.h"
+
+/* A fault that came before its mapping was known (during an exec): classified later. */
+#define EARLY_FAULTS 32
+struct early_fault {
+	uint64_t addr;
+	bool major;
+};
+
+struct process {
+	struct process_report r; /* .comm and .exe are ours, malloc'ed */
+	struct space space;
+	struct vma *pending; /* the mappings of an exec under way */
+	size_t npending;
+	struct vma last_file_vma; /* of the file mmap under way */
+	struct hmap places; /* stack id, with space.code_changes -> place number */
+	struct early_fault early[EARLY_FAULTS];
+	unsigned nearly;
+	bool has_space; /* its mappings are known */
+	bool waits_for_exec;
+};
+
+struct file {
+	uint64_t ino;
+	uint32_t dev;
+	bool is_code; /* some process has mapped it executable */
+	char *path;
+};
+
+/* One step of a stack, free of where the module was loaded. */
+struct step {
+	uint32_t file; /* NO_FILE: at is an address */
+	uint64_t at; /* offset in the file */
+};
+
+/* Steps are: the instruction, the leaf word (if any), then return addresses outwards. */
+struct place {
+	struct step *steps;
+	uint32_t nsteps;
+	bool has_leaf; /* steps[1] is the word at the stack pointer */
+	bool cut; /* the stack goes on, but could not be followed */
+	uint64_t calls[VMCALLS];
+	uint64_t call_ns, mapped_bytes, unmapped_bytes;
+	uint64_t minor, major, cow, fault_ns;
+};
+
+#define MAPPED_POINTS 120
+
+struct model {
+	uint64_t start_ns;
+	struct process **processes; /* in the order they were met */
+	size_t nprocesses, processes_room;
+	struct hmap by_pid; /* of those that live: index in processes */
+	struct file *files;
+	size_t nfiles, files_room;
+	struct hmap by_vnode;
+	struct hmap stacks; /* stack id -> struct rec_stack * */
+	uint64_t nstacks, stacks_cut;
+	struct place *places;
+	size_t nplaces, places_room;
+	struct hmap by_steps; /* hash of the steps -> place number */
+	uint64_t mapped_bytes, heap_bytes; /* of all processes */
+	struct mapped_point mapped[MAPPED_POINTS];
+	size_t nmapped;
+	uint64_t mapped_every_ns;
+};
+
+struct process *model__live(const struct model *m, pid_t pid);
+struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm, uint64_t ts_ns);
+
+/* The place of a stack in a process; NULL: no memory. */
+struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip);
+
+/* bpf's records */
+int model__call(struct model *m, struct process *p, const struct rec_call *c);
+int model__fault(struct model *m, struct process *p, const struct rec_fault *f);
+void process__classify_early(struct model *m, struct process *p);
+
+/* Note the mapped total at ts_ns. */
+void model__sample_mapped(struct model *m, uint64_t ts_ns);
+
+int array__grow(void *array, size_t *room, size_t count, size_t size);
+
+#endif /* MEMTRACE_MODEL_INTERNAL_H */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The only place with state: processes and their address spaces, files, stacks
+ * and places, and all that was counted. It takes records in time order and is
+ * asked for a report; it neither reads /proc nor knows BPF, so that a recording
+ * and a live run go through the same code.
+ */
+#ifndef MEMTRACE_MODEL_H
+#define MEMTRACE_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "user/model/report.h"
+#include "user/model/space.h"
+
+struct model;
+
+struct model *model__new(uint64_t start_ns);
+void model__free(struct model *m);
+
+/* Take a record. 0, -ENOMEM, or -EBADMSG for one that is not well formed. */
+int model__apply(struct model *m, const struct rec *r, size_t len);
+
+/* A process that the user asked for. launched: what it did before its exec does not count. */
+int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe, bool launched);
+
+/* What is known of a process when it is first met, from outside: its mappings at ts_ns. */
+int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns);
+int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v);
+
+/* Number of a file by identity, made if new (then its path is unknown); path may be NULL. */
+uint32_t model__file(struct model *m, uint64_t ino, uint32_t dev, const char *path);
+uint32_t model__vdso(struct model *m); /* the kernel's code page, as a file */
+const char *model__file_path(const struct model *m, uint32_t file); /* NULL: not known */
+uint64_t model__file_ino(const struct model *m, uint32_t file);
+uint32_t model__file_dev(const struct model *m, uint32_t file);
+
+bool model__knows(const struct model *m, pid_t pid);
+const char *model__comm(const struct model *m, pid_t pid); /* "?" when not known */
+const char *model__exe(const struct model *m, pid_t pid); /* NULL when not known */
+const struct vma *model__find(const struct model *m, pid_t pid, uint64_t addr);
+
+/* The stack behind a stack id; NULL when it has not come. */
+const struct rec_stack *model__stack(const struct model *m, uint64_t stack_id);
+enum region_class model__class(const struct model *m, const struct vma *v);
+
+/* Processes that have not ended. */
+size_t model__alive(const struct model *m, pid_t *pids, size_t max); /* returns how many there are */
+
+/* What only the kernel can tell at the end. */
+void model__set_exit(struct model *m, pid_t pid, int status);
+void model__add_thread_faults(struct model *m, const struct task_row *row);
+struct process_report *model__process(struct model *m, pid_t pid); /* to fill in rss and regions */
+
+/* How the model asks for names; see symbol.h. module = the model's file number. */
+struct model_names {
+	void *ctx;
+	int (*resolve)(void *ctx, uint32_t file, uint64_t offset, bool is_return, struct frame *out, int max);
+	int (*leaf_is_bare)(void *ctx, uint32_t file, uint64_t offset);
+	int (*follows_call)(void *ctx, uint32_t file, uint64_t offset);
+};
+
+/*
+ * The report at end_ns. counts and delivered are the source's; NULL when it has
+ * none. The report refers to strings of the model and of names. NULL: no memory.
+ */
+struct report *model__report(struct model *m, uint64_t end_ns, const struct event_counts *counts,
+			     const uint64_t *delivered, const struct model_names *names);
+void report__free(struct report *r);
+
+/* Add a remark. */
+int report__note(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+const char *model__version(void);
+
+/* Live rates: totals of all processes so far. */
+size_t model__processes(const struct model *m, const struct process_report **out, size_t max);
+
+#endif /* MEMTRACE_MODEL_H */

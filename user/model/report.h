@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a report says, as plain data: made by the model (report__new), trued up
+ * by the collector with what only the kernel knows at the end (resident
+ * pages, exit status), and printed by the views. The views compute nothing but
+ * widths and percentages.
+ *
+ * A figure that is not known holds UNKNOWN, which views print as "-" (text) or null
+ * (JSON), never as 0.
+ */
+#ifndef MEMTRACE_REPORT_H
+#define MEMTRACE_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bpf/event.h"
+
+#define UNKNOWN UINT64_MAX
+
+/* The six calls, in the order of their record kinds. */
+enum vmcall { CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MADVISE, CALL_MPROTECT };
+extern const char *const vmcall_name[VMCALLS];
+
+struct call_stats {
+	uint64_t calls, failed;
+	uint64_t bytes; /* of the successful ones: mmap, munmap, madvise, mprotect: length asked for,
+			 * rounded up to pages; mremap: new size; brk: grown + shrunk */
+	uint64_t time_ns; /* entry to return, all of them */
+	uint64_t grown_bytes, shrunk_bytes; /* brk and mremap */
+	uint64_t populated; /* faults the kernel accounted inside the calls without an exception */
+};
+
+#define HIST_BUCKETS 32 /* bucket i: service time in [2^i, 2^(i+1)) ns; 0 also holds 0 ns; the last is open */
+
+struct fault_stats {
+	uint64_t minor, major; /* minor + major = all */
+	uint64_t user, kernel; /* user + kernel = all */
+	uint64_t read, write, exec, access_unknown; /* sum = all */
+	uint64_t cow_after_fork; /* writes to a present page of a process that shares pages by fork */
+	uint64_t cow_other; /* writes to a present page otherwise: the zero page, a private file page,
+			     * write-tracking of shared ones */
+	uint64_t time_ns, time_known; /* service time, and of how many faults it is known */
+	uint64_t histogram[HIST_BUCKETS];
+};
+
+enum region_class { REGION_TEXT, REGION_DATA, REGION_HEAP, REGION_MMAP, REGION_STACK, REGION_FILE,
+		    REGION_OTHER, REGION_UNKNOWN, REGION_CLASSES };
+extern const char *const region_name[REGION_CLASSES]; /* "text", "data", "heap", "mmap", ... */
+
+struct region_stats {
+	uint64_t mappings; /* at the end; UNKNOWN when the process was gone */
+	uint64_t bytes; /* mapped at the end */
+	uint64_t resident_bytes;
+	uint64_t faults_minor, faults_major;
+};
+
+struct frame {
+	const char *module, *build_id, *symbol, *file; /* NULL: not known */
+	unsigned line;
+	uint64_t offset; /* in the module's file, else the address itself */
+	uint64_t symbol_offset;
+	bool inlined; /* this function was inlined into the next frame's */
+};
+
+/* A place: one user stack, summed over processes and threads. */
+struct site {
+	struct frame *frames; /* innermost first */
+	size_t nframes;
+	bool truncated; /* the stack goes on but could not be followed */
+	uint64_t calls[VMCALLS];
+	uint64_t call_ns;
+	uint64_t mapped_bytes; /* by mmap, brk growth and mremap growth that succeeded */
+	uint64_t unmapped_bytes;
+	struct { uint64_t minor, major, cow, time_ns; } faults;
+};
+
+struct process_report {
+	pid_t pid, ppid; /* ppid 0: not known */
+	const char *comm, *exe; /* exe may be NULL */
+	bool root; /* asked for by the user, not a follower */
+	bool ended;
+	int exit_status; /* of wait(2), valid when ended and exit_known */
+	bool exit_known;
+	uint64_t start_ns, end_ns; /* traced from .. to, relative to the report's start */
+	uint64_t execs, forks, threads; /* threads seen in all */
+	struct call_stats call[VMCALLS];
+	struct fault_stats faults;
+	/* The kernel's own counts over the same time (ru_minflt, ru_majflt): what exceeds
+	 * faults.minor + faults.major was served without an exception. UNKNOWN possible. */
+	uint64_t kernel_minflt, kernel_majflt;
+	uint64_t rss_bytes, rss_peak_bytes;
+	struct region_stats regions[REGION_CLASSES];
+	uint64_t mapped_bytes; /* at the end, by the model */
+};
+
+/* The mapped total over time. */
+struct mapped_point {
+	uint64_t t_ns; /* since the report's start */
+	uint64_t mapped_bytes; /* all mappings of all traced processes */
+	uint64_t heap_bytes; /* the breaks */
+};
+
+struct loss {
+	uint64_t seen, lost;
+};
+
+struct report {
+	const char *version;
+	uint64_t duration_ns;
+	const char *how; /* "-p 123", "-- ls -l" or "-a": what was traced, for the headline */
+	struct process_report *processes;
+	size_t nprocesses;
+	/* Totals over the processes. */
+	struct call_stats call[VMCALLS];
+	struct fault_stats faults;
+	struct region_stats regions[REGION_CLASSES];
+	uint64_t rss_bytes; /* sum of what is known; UNKNOWN when nothing is */
+	uint64_t rss_parts_direct_mmap, rss_parts_heap, rss_parts_file, rss_parts_stack, rss_parts_other,
+		rss_parts_unknown; /* UNKNOWN when rss_bytes is */
+	/* seen = delivered + lost, by kind (enum rec_kind) */
+	struct loss events[REC_KINDS];
+	uint64_t seen, delivered, lost;
+	uint64_t stacks_failed, stacks_truncated, stacks; /* of `stacks` distinct ones */
+	struct mapped_point *mapped;
+	size_t nmapped;
+	/* Sites, each array sorted by its measure, most first; whole (views cut to --top). */
+	struct site *sites;
+	size_t nsites;
+	const struct site **by_faults;
+	size_t nby_faults; /* sites with at least one fault */
+	const struct site **by_bytes;
+	size_t nby_bytes; /* sites that mapped at least one byte */
+	/* Remarks the reader must know (a target that could not be followed, an event lost ...). */
+	char **notes;
+	size_t nnotes;
+};
+
+extern const char *const rec_kind_name[REC_KINDS]; /* "brk", ..., "fault", "fork", "exec", "exit", ... */
+
+#endif /* MEMTRACE_REPORT_H */

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+#include "user/model/space.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bpf/event.h"
+
+#define PAGE 4096UL
+#define STACK_REACH (1UL << 30) /* no stack grows further at one touch */
+
+void space__clear(struct space *s)
+{
+	uint32_t changes = s->code_changes + 1;
+
+	free(s->vmas);
+	*s = (struct space){ .code_changes = changes };
+}
+
+int space__copy(struct space *to, const struct space *from)
+{
+	struct vma *vmas = NULL;
+
+	if (from->count) {
+		vmas = malloc(from->count * sizeof(*vmas));
+		if (!vmas)
+			return -ENOMEM;
+		memcpy(vmas, from->vmas, from->count * sizeof(*vmas));
+	}
+	free(to->vmas);
+	*to = *from;
+	to->vmas = vmas;
+	to->room = from->count;
+	return 0;
+}
+
+/* The first mapping that ends after addr. */
+static size_t space__at(const struct space *s, uint64_t addr)
+{
+	size_t low = 0, high = s->count;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (s->vmas[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* Keep the sums: add (or with -1 take off) a mapping. */
+static void space__account(struct space *s, const struct vma *v, int sign)
+{
+	uint64_t bytes = v->end - v->start;
+
+	s->mapped_bytes += sign * bytes;
+	if (v->kind == VMA_HEAP)
+		s->heap_bytes += sign * bytes;
+	if (v->prot & PROT_EXEC)
+		s->code_changes++;
+}
+
+/* Open a gap of n mappings at i. */
+static int space__open(struct space *s, size_t i, size_t n)
+{
+	if (s->count + n > s->room) {
+		size_t room = s->room * 2 > s->count + n ? s->room * 2 : s->count + n + 30;
+		struct vma *vmas = reallocarray(s->vmas, room, sizeof(*vmas));
+
+		if (!vmas)
+			return -ENOMEM;
+		s->vmas = vmas;
+		s->room = room;
+	}
+	memmove(s->vmas + i + n, s->vmas + i, (s->count - i) * sizeof(*s->vmas));
+	s->count += n;
+	return 0;
+}
+
+static void space__close(struct space *s, size_t i, size_t n)
+{
+	memmove(s->vmas + i, s->vmas + i + n, (s->count - i - n) * sizeof(*s->vmas));
+	s->count -= n;
+}
+
+/* Split the mapping that holds addr, if any, so that one begins there. */
+static int space__split(struct space *s, uint64_t addr)
+{
+	size_t i = space__at(s, addr);
+
+	if (i == s->count || s->vmas[i].start >= addr)
+		return 0;
+	if (space__open(s, i, 1))
+		return -ENOMEM;
+	s->vmas[i] = s->vmas[i + 1];
+	s->vmas[i].end = addr;
+	s->vmas[i + 1].start = addr;
+	s->vmas[i + 1].offset += addr - s->vmas[i].start;
+	return 0;
+}
+
+static bool vma__continues(const struct vma *a, const struct vma *b)
+{
+	return a->end == b->start && a->kind == b->kind && a->prot == b->prot && a->flags == b->flags &&
+	       (a->kind != VMA_FILE ||
+		(a->file == b->file && a->offset + (a->end - a->start) == b->offset));
+}
+
+/* Merge mapping i with the one before it when they are alike. */
+static void space__merge(struct space *s, size_t i)
+{
+	if (!i || i >= s->count || !vma__continues(&s->vmas[i - 1], &s->vmas[i]))
+		return;
+	s->vmas[i - 1].end = s->vmas[i].end;
+	space__close(s, i, 1);
+}
+
+/* Remove [start, end) altogether. */
+static int space__cut(struct space *s, uint64_t start, uint64_t end)
+{
+	size_t from, to, i;
+
+	if (start >= end)
+		return 0;
+	if (space__split(s, start) || space__split(s, end))
+		return -ENOMEM;
+	from = space__at(s, start);
+	for (to = from; to < s->count && s->vmas[to].start < end; to++)
+		;
+	for (i = from; i < to; i++)
+		space__account(s, &s->vmas[i], -1);
+	space__close(s, from, to - from);
+	return 0;
+}
+
+int space__map(struct space *s, const struct vma *v, uint64_t ts_ns)
+{
+	size_t i;
+
+	if (v->start >= v->end)
+		return 0;
+	if (space__cut(s, v->start, v->end))
+		return -ENOMEM;
+	i = space__at(s, v->start);
+	if (space__open(s, i, 1))
+		return -ENOMEM;
+	s->vmas[i] = *v;
+	if (v->prot & PROT_WRITE)
+		s->vmas[i].flags |= VMA_WAS_WRITABLE;
+	space__account(s, v, 1);
+	space__merge(s, i + 1);
+	space__merge(s, i);
+	s->recent[s->next_recent].start = v->start;
+	s->recent[s->next_recent].end = v->end;
+	s->recent[s->next_recent].ts_ns = ts_ns;
+	s->next_recent = (s->next_recent + 1) % RECENT_MAPS;
+	return 0;
+}
+
+int space__unmap(struct space *s, uint64_t start, uint64_t end, uint64_t began_ns)
+{
+	unsigned i;
+
+	for (i = 0; i < RECENT_MAPS; i++) {
+		uint64_t from = s->recent[i].start, to = s->recent[i].end;
+
+		if (s->recent[i].ts_ns <= began_ns || from >= end || to <= start)
+			continue;
+		/* Mapped by another thread after the kernel had unmapped: spare it. */
+		if (start < from && space__unmap(s, start, from, began_ns))
+			return -ENOMEM;
+		return to < end ? space__unmap(s, to, end, began_ns) : 0;
+	}
+	return space__cut(s, start, end);
+}
+
+int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
+{
+	size_t i, first;
+
+	if (start >= end)
+		return 0;
+	if (space__split(s, start) || space__split(s, end))
+		return -ENOMEM;
+	first = space__at(s, start);
+	for (i = first; i < s->count && s->vmas[i].start < end; i++) {
+		struct vma *v = &s->vmas[i];
+
+		if ((v->prot ^ prot) & PROT_EXEC)
+			s->code_changes++;
+		v->prot = (v->prot & ~7) | (prot & 7);
+		if (prot & PROT_WRITE)
+			v->flags |= VMA_WAS_WRITABLE;
+	}
+	while (i + 1 > first) {
+		space__merge(s, i);
+		if (!i--)
+			break;
+	}
+	return 0;
+}
+
+void space__mark_forked(struct space *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->count; i++)
+		if (!(s->vmas[i].prot & VMA_SHARED))
+			s->vmas[i].flags |= VMA_PRE_FORK;
+}
+
+const struct vma *space__find(const struct space *s, uint64_t addr)
+{
+	size_t i = space__at(s, addr);
+
+	return i < s->count && s->vmas[i].start <= addr ? &s->vmas[i] : NULL;
+}
+
+const struct vma *space__touch(struct space *s, uint64_t addr)
+{
+	size_t i = space__at(s, addr);
+	struct vma *v;
+
+	if (i == s->count)
+		return NULL;
+	v = &s->vmas[i];
+	if (v->start <= addr)
+		return v;
+	if (v->kind != VMA_STACK || v->start - addr > STACK_REACH)
+		return NULL;
+	s->mapped_bytes += v->start - (addr & ~(PAGE - 1));
+	v->start = addr & ~(PAGE - 1);
+	return v;
+}

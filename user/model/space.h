@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The address space of one process: its mappings, kept up by the calls that
+ * change them. A sorted array: the kernel itself allows about 65,000 mappings,
+ * and like it we merge neighbours that are alike.
+ */
+#ifndef MEMTRACE_SPACE_H
+#define MEMTRACE_SPACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum vma_kind { VMA_ANON, VMA_HEAP, VMA_STACK, VMA_BSS, VMA_SPECIAL, VMA_FILE };
+
+#define VMA_WAS_WRITABLE (1 << 0) /* now or before: data, even if made read-only later (RELRO) */
+#define VMA_PRE_FORK (1 << 1) /* was there at a fork: its pages may be shared until written */
+
+#define NO_FILE UINT32_MAX
+
+struct vma {
+	uint64_t start, end;
+	uint64_t offset; /* VMA_FILE: in the file */
+	uint32_t file; /* VMA_FILE: the model's number of it, or NO_FILE when not known */
+	uint8_t kind; /* enum vma_kind */
+	uint8_t prot; /* PROT_*, VMA_SHARED */
+	uint8_t flags;
+	uint8_t pad;
+};
+
+#define RECENT_MAPS 16
+
+struct space {
+	struct vma *vmas;
+	size_t count, room;
+	uint64_t mapped_bytes, heap_bytes;
+	uint32_t code_changes; /* grows when executable code was mapped or unmapped */
+	/* The last mmaps: a munmap that began before one of them returned cannot be meant for it. */
+	struct {
+		uint64_t start, end, ts_ns;
+	} recent[RECENT_MAPS];
+	unsigned next_recent;
+};
+
+void space__clear(struct space *s);
+int space__copy(struct space *to, const struct space *from);
+
+/* A new mapping that came to be at ts_ns, in place of what was there. 0 or -ENOMEM. */
+int space__map(struct space *s, const struct vma *v, uint64_t ts_ns);
+
+/* What a call that began at began_ns took away. */
+int space__unmap(struct space *s, uint64_t start, uint64_t end, uint64_t began_ns);
+
+int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot);
+
+/* Set VMA_PRE_FORK on all private mappings. */
+void space__mark_forked(struct space *s);
+
+/* The mapping that holds addr, NULL when none does. */
+const struct vma *space__find(const struct space *s, uint64_t addr);
+
+/* The same for an address that was accessed: a stack grows down to it. */
+const struct vma *space__touch(struct space *s, uint64_t addr);
+
+#endif /* MEMTRACE_SPACE_H */
