@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The JSON report, schema "memtrace.report/1". Scripts rely on its names: add
+ * keys, do not rename. Numbers are exact integers up to 2^64-2; a figure that is not
+ * known is null. Strings are valid UTF-8 whatever the target's bytes were.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "user/view/sink.h"
+#include "user/view/view.h"
+
+#define SCHEMA "memtrace.report/1"
+
+/* A writer that places commas and line breaks. */
+struct json {
+	struct sink s;
+	unsigned depth;
+	unsigned flat; /* inside a value that is kept on one line */
+	bool first; /* nothing was written yet at this depth */
+};
+
+static void json__break(struct json *j)
+{
+	unsigned i;
+
+	sink__char(&j->s, '\n');
+	for (i = 0; i < j->depth; i++)
+		sink__put(&j->s, "  ", 2);
+}
+
+/* Begin a member (key) or an element (NULL). */
+static void json__item(struct json *j, const char *key)
+{
+	if (!j->first)
+		sink__char(&j->s, ',');
+	if (!j->flat)
+		json__break(j);
+	else if (!j->first)
+		sink__char(&j->s, ' ');
+	j->first = false;
+	if (key) {
+		sink__char(&j->s, '"');
+		sink__str(&j->s, key);
+		sink__str(&j->s, "\": ");
+	}
+}
+
+static void json__open(struct json *j, const char *key, char bracket)
+{
+	json__item(j, key);
+	sink__char(&j->s, bracket);
+	j->depth++;
+	j->first = true;
+	if (j->flat)
+		j->flat++;
+}
+
+static void json__open_flat(struct json *j, const char *key, char bracket)
+{
+	json__open(j, key, bracket);
+	if (!j->flat)
+		j->flat = 1;
+}
+
+static void json__close(struct json *j, char bracket)
+{
+	j->depth--;
+	if (!j->first && !j->flat)
+		json__break(j);
+	sink__char(&j->s, bracket);
+	j->first = false;
+	if (j->flat)
+		j->flat--;
+}
+
+static void json__null(struct json *j, const char *key)
+{
+	json__item(j, key);
+	sink__str(&j->s, "null");
+}
+
+static void json__u64(struct json *j, const char *key, uint64_t n)
+{
+	json__item(j, key);
+	if (n == UNKNOWN)
+		sink__str(&j->s, "null");
+	else
+		sink__dec(&j->s, n);
+}
+
+static void json__bool(struct json *j, const char *key, bool value)
+{
+	json__item(j, key);
+	sink__str(&j->s, value ? "true" : "false");
+}
+
+static void json__unicode(struct sink *s, uint32_t code)
+{
+	char text[16];
+	int n;
+
+	if (code >= 0x10000) {
+		code -= 0x10000;
+		n = snprintf(text, sizeof(text), "\\u%04" PRIx32 "\\u%04" PRIx32,
+			     0xd800 + (code >> 10), 0xdc00 + (code & 0x3ff));
+	} else {
+		n = snprintf(text, sizeof(text), "\\u%04" PRIx32, code);
+	}
+	sink__put(s, text, (size_t)n);
+}
+
+/* Control characters are escaped also where JSON would let them pass: reports
+ * are read on terminals. */
+static void json__text(struct sink *s, const char *text)
+{
+	uint32_t code;
+	unsigned n;
+
+	for (; *text; text += n) {
+		n = utf8__decode(text, &code);
+		if (n == 0) {
+			sink__raw(s, "\xef\xbf\xbd", 3, 1);
+			n = 1;
+		} else if (code == '"' || code == '\\') {
+			sink__char(s, '\\');
+			sink__char(s, (char)code);
+		} else if (utf8__is_control(code)) {
+			json__unicode(s, code);
+		} else {
+			sink__raw(s, text, n, 1);
+		}
+	}
+}
+
+static void json__string(struct json *j, const char *key, const char *text)
+{
+	if (!text) {
+		json__null(j, key);
+		return;
+	}
+	json__item(j, key);
+	sink__char(&j->s, '"');
+	json__text(&j->s, text);
+	sink__char(&j->s, '"');
+}
+
+static void put_calls(struct json *j, const struct call_stats *call)
+{
+	unsigned i;
+
+	for (i = 0; i < VMCALLS; i++) {
+		json__open_flat(j, vmcall_name[i], '{');
+		json__u64(j, "calls", call[i].calls);
+		json__u64(j, "failed", call[i].failed);
+		json__u64(j, "bytes", call[i].bytes);
+		json__u64(j, "time_ns", call[i].time_ns);
+		if (i == CALL_BRK || i == CALL_MREMAP) {
+			json__u64(j, "grown_bytes", call[i].grown_bytes);
+			json__u64(j, "shrunk_bytes", call[i].shrunk_bytes);
+		}
+		json__u64(j, "populated", call[i].populated);
+		json__close(j, '}');
+	}
+}
+
+static void put_histogram(struct json *j, const uint64_t *histogram)
+{
+	unsigned i;
+
+	json__open(j, "histogram_ns", '[');
+	for (i = 0; i < HIST_BUCKETS; i++) {
+		json__open_flat(j, NULL, '{');
+		json__u64(j, "from_ns", i ? 1ull << i : 0);
+		json__u64(j, "to_ns", i + 1 < HIST_BUCKETS ? 2ull << i : UNKNOWN);
+		json__u64(j, "count", histogram[i]);
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void put_faults(struct json *j, const struct fault_stats *f)
+{
+	json__open(j, "faults", '{');
+	json__u64(j, "minor", f->minor);
+	json__u64(j, "major", f->major);
+	json__u64(j, "user", f->user);
+	json__u64(j, "kernel", f->kernel);
+	json__u64(j, "read", f->read);
+	json__u64(j, "write", f->write);
+	json__u64(j, "exec", f->exec);
+	json__u64(j, "access_unknown", f->access_unknown);
+	json__u64(j, "cow_after_fork", f->cow_after_fork);
+	json__u64(j, "cow_other", f->cow_other);
+	json__u64(j, "time_ns", f->time_ns);
+	json__u64(j, "time_known", f->time_known);
+	put_histogram(j, f->histogram);
+	json__close(j, '}');
+}
+
+static void put_kernel(struct json *j, const struct call_stats *call, const struct fault_stats *faults)
+{
+	json__open(j, "kernel", '{');
+	put_calls(j, call);
+	put_faults(j, faults);
+	json__close(j, '}');
+}
+
+static void put_regions(struct json *j, const struct region_stats *regions)
+{
+	unsigned i;
+
+	json__open(j, "regions", '{');
+	for (i = 0; i < REGION_CLASSES; i++) {
+		json__open_flat(j, region_name[i], '{');
+		json__u64(j, "mappings", regions[i].mappings);
+		json__u64(j, "bytes", regions[i].bytes);
+		json__u64(j, "resident_bytes", regions[i].resident_bytes);
+		json__open(j, "faults", '{');
+		json__u64(j, "minor", regions[i].faults_minor);
+		json__u64(j, "major", regions[i].faults_major);
+		json__close(j, '}');
+		json__close(j, '}');
+	}
+	json__close(j, '}');
+}
+
+static uint64_t exit_status(const struct process_report *p)
+{
+	if (!p->ended || !p->exit_known)
+		return UNKNOWN;
+	if (WIFSIGNALED(p->exit_status))
+		return 128 + (unsigned)WTERMSIG(p->exit_status);
+	return (unsigned)WEXITSTATUS(p->exit_status);
+}
+
+static void put_process(struct json *j, const struct process_report *p)
+{
+	json__open(j, NULL, '{');
+	json__u64(j, "pid", (uint64_t)p->pid);
+	json__u64(j, "ppid", p->ppid ? (uint64_t)p->ppid : UNKNOWN);
+	json__string(j, "comm", p->comm);
+	json__string(j, "exe", p->exe);
+	json__open(j, "allocators", '[');
+	json__close(j, ']');
+	json__string(j, "heap_plane", "none");
+	json__bool(j, "root", p->root);
+	json__bool(j, "ended", p->ended);
+	json__u64(j, "exit_status", exit_status(p));
+	json__u64(j, "start_ns", p->start_ns);
+	json__u64(j, "end_ns", p->end_ns);
+	json__u64(j, "execs", p->execs);
+	json__u64(j, "forks", p->forks);
+	json__u64(j, "threads", p->threads);
+	put_kernel(j, p->call, &p->faults);
+	json__u64(j, "kernel_minflt", p->kernel_minflt);
+	json__u64(j, "kernel_majflt", p->kernel_majflt);
+	json__u64(j, "rss_bytes", p->rss_bytes);
+	json__u64(j, "rss_peak_bytes", p->rss_peak_bytes);
+	json__u64(j, "mapped_bytes", p->mapped_bytes);
+	put_regions(j, p->regions);
+	json__close(j, '}');
+}
+
+static uint64_t less(uint64_t seen, uint64_t lost)
+{
+	return seen == UNKNOWN || lost == UNKNOWN ? UNKNOWN : seen - lost;
+}
+
+static void put_events(struct json *j, const struct report *r)
+{
+	unsigned i;
+
+	json__open(j, "events", '{');
+	json__u64(j, "seen", r->seen);
+	json__u64(j, "delivered", r->delivered);
+	json__u64(j, "lost", r->lost);
+	json__open_flat(j, "lost_by", '{');
+	for (i = REC_NONE + 1; i < REC_KINDS; i++)
+		if (r->events[i].lost)
+			json__u64(j, rec_kind_name[i], r->events[i].lost);
+	json__close(j, '}');
+	json__open(j, "by_kind", '{');
+	for (i = REC_NONE + 1; i < REC_KINDS; i++) {
+		json__open_flat(j, rec_kind_name[i], '{');
+		json__u64(j, "seen", r->events[i].seen);
+		json__u64(j, "delivered", less(r->events[i].seen, r->events[i].lost));
+		json__u64(j, "lost", r->events[i].lost);
+		json__close(j, '}');
+	}
+	json__close(j, '}');
+	json__close(j, '}');
+}
+
+/* No heap plane yet: everything it would tell is unknown. */
+static void put_heap(struct json *j)
+{
+	static const char *const keys[] = {"calls",	     "failed",	   "bytes_requested",
+					   "live_blocks",    "live_bytes", "peak_live_bytes",
+					   "unmatched_frees"};
+	size_t i;
+
+	json__open_flat(j, "heap", '{');
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		json__null(j, keys[i]);
+	json__close(j, '}');
+}
+
+static void put_rss(struct json *j, const struct report *r)
+{
+	json__open(j, "rss", '{');
+	json__u64(j, "kernel_bytes", r->rss_bytes);
+	json__open_flat(j, "parts", '{');
+	json__null(j, "live");
+	json__null(j, "retained");
+	json__null(j, "allocator");
+	json__u64(j, "heap", r->rss_parts_heap);
+	json__u64(j, "direct_mmap", r->rss_parts_direct_mmap);
+	json__u64(j, "file", r->rss_parts_file);
+	json__u64(j, "stack", r->rss_parts_stack);
+	json__u64(j, "other", r->rss_parts_other);
+	json__u64(j, "unknown", r->rss_parts_unknown);
+	json__close(j, '}');
+	json__close(j, '}');
+}
+
+static void put_mapped(struct json *j, const struct report *r)
+{
+	size_t i;
+
+	json__open(j, "mapped", '[');
+	for (i = 0; i < r->nmapped; i++) {
+		json__open_flat(j, NULL, '{');
+		json__u64(j, "t_ns", r->mapped[i].t_ns);
+		json__u64(j, "mapped_bytes", r->mapped[i].mapped_bytes);
+		json__u64(j, "heap_bytes", r->mapped[i].heap_bytes);
+		json__close(j, '}');
+	}
+	json__close(j, ']');
+}
+
+static void put_frame(struct json *j, const struct frame *f)
+{
+	json__open_flat(j, NULL, '{');
+	json__string(j, "module", f->module);
+	json__string(j, "build_id", f->build_id);
+	json__u64(j, "offset", f->offset);
+	json__string(j, "symbol", f->symbol);
+	json__u64(j, "symbol_offset", f->symbol ? f->symbol_offset : UNKNOWN);
+	json__string(j, "file", f->file);
+	json__u64(j, "line", f->file && f->line ? f->line : UNKNOWN);
+	json__bool(j, "inlined", f->inlined);
+	json__close(j, '}');
+}
+
+static void put_site(struct json *j, const struct site *site)
+{
+	uint64_t calls = 0;
+	size_t i;
+
+	json__open(j, NULL, '{');
+	json__open(j, "stack", '[');
+	for (i = 0; i < site->nframes; i++)
+		put_frame(j, &site->frames[i]);
+	json__close(j, ']');
+	json__bool(j, "truncated", site->truncated);
+	for (i = 0; i < VMCALLS; i++)
+		calls += site->calls[i];
+	json__u64(j, "calls", calls);
+	json__open_flat(j, "syscalls", '{');
+	for (i = 0; i < VMCALLS; i++)
+		json__u64(j, vmcall_name[i], site->calls[i]);
+	json__close(j, '}');
+	json__u64(j, "syscall_ns", site->call_ns);
+	json__u64(j, "bytes", site->mapped_bytes);
+	json__u64(j, "unmapped_bytes", site->unmapped_bytes);
+	json__open_flat(j, "faults", '{');
+	json__u64(j, "minor", site->faults.minor);
+	json__u64(j, "major", site->faults.major);
+	json__u64(j, "cow", site->faults.cow);
+	json__close(j, '}');
+	json__u64(j, "fault_ns", site->faults.time_ns);
+	json__null(j, "frees");
+	json__null(j, "live_blocks");
+	json__null(j, "live_bytes");
+	json__null(j, "resident_bytes");
+	json__close(j, '}');
+}
+
+static void put_stacks(struct json *j, const struct report *r)
+{
+	json__open_flat(j, "stacks", '{');
+	json__u64(j, "distinct", r->stacks);
+	json__u64(j, "failed", r->stacks_failed);
+	json__u64(j, "truncated", r->stacks_truncated);
+	json__close(j, '}');
+}
+
+int view__json(FILE *out, const struct report *r)
+{
+	struct json j = {.depth = 1, .flat = 0, .first = true};
+	size_t i;
+
+	sink__init(&j.s, out, false);
+	sink__char(&j.s, '{');
+	json__string(&j, "schema", SCHEMA);
+	json__string(&j, "version", r->version);
+	json__u64(&j, "duration_ns", r->duration_ns);
+	json__string(&j, "how", r->how);
+	json__open(&j, "processes", '[');
+	for (i = 0; i < r->nprocesses; i++)
+		put_process(&j, &r->processes[i]);
+	json__close(&j, ']');
+	put_events(&j, r);
+	put_kernel(&j, r->call, &r->faults);
+	put_heap(&j);
+	put_rss(&j, r);
+	put_regions(&j, r->regions);
+	put_mapped(&j, r);
+	json__open(&j, "sites", '[');
+	for (i = 0; i < r->nsites; i++)
+		put_site(&j, &r->sites[i]);
+	json__close(&j, ']');
+	put_stacks(&j, r);
+	json__open(&j, "notes", '[');
+	for (i = 0; i < r->nnotes; i++)
+		json__string(&j, NULL, r->notes[i]);
+	json__close(&j, ']');
+	json__open(&j, "advice", '[');
+	json__close(&j, ']');
+	json__close(&j, '}');
+	sink__char(&j.s, '\n');
+	return sink__finish_flush(&j.s);
+}
