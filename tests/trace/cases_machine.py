@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""The whole machine (-a), its drill-downs, and targets in other namespaces."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+from cases_calls import expect_own_counts
+from cases_sites import expect_stack_c
+from harness import (CALLS, ENV, MEMTRACE, PAGE, Failure, Proc, Target, Tracer, case, cgroup_root, descendants,
+                     expect, expect_at_least, expect_between, expect_match, expect_true,
+                     load_report, process_of, prog, strace, tmp, wait_until)
+
+
+@case
+def busy_program_is_in_the_table():
+    target = Target("fault_heap", 3000)
+    tracer = Tracer("-a")
+    target.say()
+    result = target.wait_objects()[0]
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    process = process_of(report, target.pid)
+    expect("name", process["comm"], "fault_heap")
+    expect("minor faults", process["kernel"]["faults"]["minor"], result["minflt"])
+    expect("break growth", process["kernel"]["brk"]["grown_bytes"], 3000 * PAGE)
+    expect_match("its line in the table", tracer.out.text(), r"%d\b.*fault_heap|fault_heap.*\b%d\b" % (
+        target.pid, target.pid))
+    expect("the target's status", target.finish(), 0)
+
+
+@case
+def machine_counts_of_a_program_are_its_own():
+    target = Target("calls_six")
+    tracer = Tracer("-a")
+    target.say()
+    own = target.wait_objects()[0]
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    unknown = {("mremap", key) for key in ("bytes", "grown_bytes", "shrunk_bytes")}
+    expect_own_counts(process_of(report, target.pid)["kernel"], own, unknown)
+
+
+@case(needs=("bpf", "strace"))
+def machine_counts_of_a_program_started_meanwhile():
+    traced = strace([prog("calls_six")])["counts"]
+    tracer = Tracer("-a")
+    child = subprocess.Popen([prog("calls_six")], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENV)
+    expect("the program's status", child.wait(30), 0)
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    process = process_of(load_report(tracer.json_path), child.pid)
+    expect("name", process["comm"], "calls_six")
+    for name in CALLS:
+        # between fork and exec the starting program may have made calls of its own
+        expect_between("%s calls" % name, process["kernel"][name]["calls"], traced[name]["calls"],
+                       traced[name]["calls"] + 2)
+        expect("%s failed" % name, process["kernel"][name]["failed"], traced[name]["failed"])
+
+
+@case
+def machine_is_bounded_by_time():
+    proc = Proc([MEMTRACE, "-a", "-d", "1", "--json=" + tmp("r.json")])
+    expect("status", proc.finish(), 0)
+    report = load_report(tmp("r.json"))
+    expect_between("duration_ns", report["duration_ns"], 0.9e9, 3e9)
+    expect_match("totals", proc.out.text(), r"(?i)total")
+
+
+@case
+def machine_storm_is_counted_whole():
+    target = Target("fault_storm", 1024)
+    tracer = Tracer("-a")
+    target.say()
+    result = target.wait_objects()[0]
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    process = process_of(load_report(tracer.json_path), target.pid)
+    expect("minor faults", process["kernel"]["faults"]["minor"], result["minflt"])
+    expect("munmap calls", process["kernel"]["munmap"]["calls"], result["maps"])
+
+
+@case
+def drill_down_by_name():
+    path = tmp("drill_me")
+    shutil.copy(prog("fault_heap"), path)
+    target, other = Target(path, 100), Target("fault_heap", 100)
+    tracer = Tracer("-a", "--comm", "drill_me")
+    for one in (other, target):
+        one.say()
+        one.wait_objects()
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
+    expect("minor faults", report["kernel"]["faults"]["minor"], target.objects()[0]["minflt"])
+    expect("break growth", report["kernel"]["brk"]["grown_bytes"], 100 * PAGE)
+    expect_at_least("places", len(report["sites"]), 1)
+
+
+@case(needs=("bpf", "cgroup2"))
+def drill_down_by_cgroup():
+    group = os.path.join(cgroup_root(), "memtrace-test-%d" % os.getpid())
+    os.mkdir(group)
+    try:
+        def enter():
+            with open(os.path.join(group, "cgroup.procs"), "w") as f:
+                f.write("0")
+        target, other = Target("fault_heap", 100, before=enter), Target("fault_heap", 100)
+        tracer = Tracer("-a", "--cgroup", group)
+        for one in (other, target):
+            one.say()
+            one.wait_objects()
+        expect("status", tracer.finish(signal.SIGINT), 0)
+        report = load_report(tracer.json_path)
+        expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
+        expect("minor faults", report["kernel"]["faults"]["minor"], target.objects()[0]["minflt"])
+        expect("break growth", report["kernel"]["brk"]["grown_bytes"], 100 * PAGE)
+        expect("the target's status", target.finish(), 0)
+    finally:
+        wait_until("the group to be empty", lambda: _rmdir(group))
+
+
+def _rmdir(path):
+    try:
+        os.rmdir(path)
+    except OSError:
+        return False
+    return True
+
+
+@case
+def cgroup_that_is_none():
+    proc = Proc([MEMTRACE, "-a", "-d", "1", "--cgroup", tmp("none")])
+    status = proc.finish()
+    expect_true("status", status in (1, 2), (status, proc.err.text()))
+    expect_match("message", proc.err.text(), r"^memtrace: .*none")
+
+
+@case
+def machine_table_repeats():
+    target = Target("task_spin", 8)
+    target.say()
+    proc = Proc([MEMTRACE, "-a", "-i", "200ms"])
+    proc.out.wait("three tables with the busy program", lambda lines: sum(" task_spin" in l for l in lines) >= 3)
+    expect("status", proc.finish(signal.SIGINT), 0)
+    target.finish()
+
+
+# --- namespaces ----------------------------------------------------------------------------
+
+UNSHARE = ("unshare", "--fork", "--pid", "--mount", "--user", "--map-root-user", "--mount-proc")
+
+
+def inner(target, comm):
+    """The host's pid of the program that a wrapper started."""
+    found = [pid for pid, one in descendants(target.pid).items() if one[2] == comm]
+    if len(found) != 1:
+        raise Failure("the program in its namespace: expected one %s got %s" % (comm, found))
+    return found[0]
+
+
+@case(needs=("bpf", "user-namespaces"))
+def target_in_a_container_is_found_by_its_host_pid():
+    target = Target("stack_c", 123, 3, wrap=UNSHARE)
+    expect("its own idea of its pid", target.own_pid, 1)
+    pid = inner(target, "stack_c")
+    tracer = Tracer("-p", pid)
+    target.say()
+    target.wait_objects()
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    expect("processes", [p["pid"] for p in report["processes"]], [pid])
+    expect_stack_c(report, 123)
+    target.finish()
+
+
+@case(needs=("bpf", "user-namespaces"))
+def counts_in_a_container_are_exact():
+    target = Target("fault_anon", 100, 200, wrap=UNSHARE)
+    pid = inner(target, "fault_anon")
+    tracer = Tracer("-p", pid)
+    target.say()
+    result = target.wait_objects()[0]
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    expect("minor faults", report["kernel"]["faults"]["minor"], result["minflt"])
+    target.finish()
+
+
+@case(needs=("bpf", "mount"))
+def files_are_found_through_the_targets_root():
+    """A program in a root of its own, on a file system that the host does not see."""
+    where = tmp("root")
+    os.mkdir(where)
+    # all that the program needs: itself, its loader and its libraries, at their own paths
+    libraries = subprocess.run(["ldd", prog("stack_c")], stdout=subprocess.PIPE, env=ENV,
+                               check=True).stdout.decode()
+    needed = [word for word in libraries.split() if word.startswith("/")]
+    script = """
+        root=$0; program=$1; shift
+        mount -t tmpfs none "$root" || exit 90
+        cp "$program" "$root/inside" || exit 91
+        while [ "$1" != -- ]; do
+            mkdir -p "$root$(dirname "$1")" && cp -L "$1" "$root$1" || exit 92
+            shift
+        done
+        shift
+        exec chroot "$root" "$@"
+    """
+    target = Target("/inside", 123, 3, wrap=("unshare", "--mount", "sh", "-c", script, where, prog("stack_c"),
+                                             *needed, "--"))
+    expect("what the host sees of the target's root", os.listdir(where), [])
+    tracer = Tracer("-p", target.pid)
+    target.say()
+    target.wait_objects()
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
+    module = expect_stack_c(report, 123)
+    expect_true("the module is named as in the target's mounts", module.endswith("/inside"), module)
+    target.finish()
+
+
+@case(needs=("bpf", "user-namespaces"))
+def command_that_makes_a_container_is_followed():
+    proc = Proc([MEMTRACE, "--json=" + tmp("r.json"), "--", *UNSHARE, prog("fault_heap"), 150])
+    expect("status", proc.finish(), 0)
+    report = load_report(tmp("r.json"))
+    inside = [p for p in report["processes"] if p["comm"] == "fault_heap"]
+    expect("processes inside", len(inside), 1)
+    expect("break growth", inside[0]["kernel"]["brk"]["grown_bytes"], 150 * PAGE)

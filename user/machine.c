@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT
+/*
+ * -a: every process of the machine, counted in the kernel and read once an
+ * interval, so that the cost follows the number of active processes and not the
+ * rate of events.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "user/live.h"
+#include "user/model/model.h"
+#include "user/output.h"
+#include "user/session.h"
+#include "user/source/kernel.h"
+#include "user/source/process.h"
+#include "user/util/hmap.h"
+#include "user/util/log.h"
+#include "user/view/view.h"
+#include "user/wait.h"
+
+#define INTERVAL_NS 1000000000ULL
+#define ENDED_MAX 4096 /* processes that ended are kept one by one up to here, then as one */
+
+struct row {
+	pid_t pid;
+	char comm[17];
+	bool ended;
+	struct machine_row now, before; /* before: at the last table */
+	uint64_t rss_start, rss; /* bytes; UNKNOWN possible */
+};
+
+struct machine {
+	const struct options *o;
+	struct kernel *kernel;
+	struct waiter wait;
+	struct output json;
+	struct row *rows;
+	size_t nrows, room;
+	struct hmap by_pid; /* living ones -> row */
+	struct hmap rss_start; /* of the processes that were there at the start */
+	struct row others; /* ended processes beyond ENDED_MAX */
+	size_t nended;
+	uint64_t start_ns, shown_ns;
+	int err;
+};
+
+static void remember_rss(void *ctx, pid_t pid)
+{
+	struct machine *m = ctx;
+
+	hmap__set(&m->rss_start, pid, process__rss(pid));
+}
+
+static struct row *machine__row(struct machine *m, pid_t pid)
+{
+	uint64_t *found = hmap__find(&m->by_pid, pid), *start;
+	struct row *r;
+
+	if (found)
+		return &m->rows[*found];
+	if (m->nrows == m->room) {
+		size_t room = m->room ? m->room * 2 : 64;
+		struct row *rows = reallocarray(m->rows, room, sizeof(*rows));
+
+		if (!rows)
+			return NULL;
+		m->rows = rows;
+		m->room = room;
+	}
+	if (hmap__set(&m->by_pid, pid, m->nrows))
+		return NULL;
+	start = hmap__find(&m->rss_start, pid);
+	r = &m->rows[m->nrows++];
+	*r = (struct row){ .pid = pid, .rss = UNKNOWN, .rss_start = start ? *start : UNKNOWN };
+	return r;
+}
+
+/* What the kernel counted of a process. False: it has ended, the kernel's row can go. */
+static bool machine__take(void *ctx, pid_t pid, const struct machine_row *now)
+{
+	struct machine *m = ctx;
+	struct row *r = machine__row(m, pid);
+
+	if (!r) {
+		m->err = -ENOMEM;
+		return true;
+	}
+	r->now = *now;
+	snprintf(r->comm, sizeof(r->comm), "%.16s", now->comm[0] ? now->comm : "?");
+	if (kill(pid, 0) && errno == ESRCH) {
+		/* Ended before this reading of its row, which is complete then. */
+		r->ended = true;
+		r->rss = UNKNOWN;
+		hmap__remove(&m->by_pid, pid);
+		hmap__remove(&m->rss_start, pid);
+		m->nended++;
+		return false;
+	}
+	r->rss = process__rss(pid);
+	if (r->rss_start == UNKNOWN)
+		r->rss_start = r->rss;
+	return true;
+}
+
+static void machine_row__add(struct machine_row *to, const struct machine_row *from)
+{
+	const size_t words = offsetof(struct machine_row, comm) / sizeof(__u64);
+	size_t i;
+
+	for (i = 0; i < words; i++)
+		((__u64 *)to)[i] += ((const __u64 *)from)[i];
+}
+
+/* Fold ended processes into one row when there are too many of them. */
+static void machine__fold(struct machine *m)
+{
+	size_t i, kept = 0;
+
+	if (m->nended <= ENDED_MAX)
+		return;
+	for (i = 0; i < m->nrows; i++) {
+		if (m->rows[i].ended) {
+			machine_row__add(&m->others.now, &m->rows[i].now);
+			continue;
+		}
+		hmap__set(&m->by_pid, m->rows[i].pid, kept);
+		m->rows[kept++] = m->rows[i];
+	}
+	m->nrows = kept;
+	m->nended = 0;
+	m->others.ended = true;
+	m->others.before = m->others.now;
+	m->others.rss = m->others.rss_start = UNKNOWN;
+	snprintf(m->others.comm, sizeof(m->others.comm), "(ended)");
+}
+
+static uint64_t sum_calls(const struct machine_row *r)
+{
+	uint64_t n = 0;
+	unsigned i;
+
+	for (i = 0; i < VMCALLS; i++)
+		n += r->calls[i];
+	return n;
+}
+
+/* A table row: rates since `before` over `seconds`. */
+static struct table_row row__show(const struct row *r, const struct machine_row *before, double seconds)
+{
+	struct table_row t = {
+		.pid = r->pid,
+		.faults = r->now.minor + r->now.major,
+		.calls = sum_calls(&r->now),
+		.break_change = r->now.grown_bytes - r->now.shrunk_bytes,
+		.rss_bytes = r->rss,
+		.rss_change = r->rss == UNKNOWN ? INT64_MIN : (int64_t)(r->rss - r->rss_start),
+	};
+
+	snprintf(t.comm, sizeof(t.comm), "%s", r->comm);
+	t.faults_per_s = (t.faults - before->minor - before->major) / seconds;
+	t.major_per_s = (r->now.major - before->major) / seconds;
+	t.calls_per_s = (t.calls - sum_calls(before)) / seconds;
+	t.mapped_per_s = (r->now.mapped_bytes + r->now.grown_bytes - before->mapped_bytes -
+			  before->grown_bytes) / seconds;
+	t.unmapped_per_s = (r->now.unmapped_bytes + r->now.shrunk_bytes - before->unmapped_bytes -
+			    before->shrunk_bytes) / seconds;
+	return t;
+}
+
+static uint64_t machine__lost(struct machine *m)
+{
+	struct event_counts counts;
+	uint64_t delivered[REC_KINDS], lost = 0;
+	unsigned i;
+
+	if (kernel__counts(m->kernel, &counts, delivered))
+		return UNKNOWN;
+	for (i = 0; i < REC_KINDS; i++)
+		lost += counts.lost[i];
+	return lost;
+}
+
+/* Show the table of the last interval, or (final) of the whole run. */
+static int machine__show(struct machine *m, bool final)
+{
+	static const struct machine_row nothing;
+	struct table_row *rows = calloc(m->nrows + 2, sizeof(*rows));
+	uint64_t now = clock__now(), since = final ? m->start_ns : m->shown_ns;
+	struct table t = { .elapsed_s = (now - m->start_ns) / 1e9, .interval_s = (now - since) / 1e9 };
+	struct view_opts v = { .top = m->o->top, .color = isatty(STDOUT_FILENO), .verbose = m->o->verbose };
+	unsigned height;
+	size_t i;
+	int err;
+
+	if (!rows)
+		return -ENOMEM;
+	for (i = 0; i < m->nrows; i++) {
+		struct row *r = &m->rows[i];
+
+		if (!final && r->ended && !memcmp(&r->now, &r->before, offsetof(struct machine_row, comm)))
+			continue;
+		rows[t.nrows++] = row__show(r, final ? &nothing : &r->before, t.interval_s);
+		r->before = r->now;
+	}
+	if (m->others.ended)
+		rows[t.nrows++] = row__show(&m->others, final ? &nothing : &m->others.before, t.interval_s);
+	m->shown_ns = now;
+	live__sort(rows, t.nrows, &t.total);
+	t.rows = rows;
+	t.lost = machine__lost(m);
+	live__terminal(stdout, &v.width, &height);
+	if (height > 8 && v.top > height - 8)
+		v.top = height - 8;
+	err = view__table(stdout, &t, &v, v.color && !final);
+	free(rows);
+	return err;
+}
+
+static void row__report(struct process_report *p, const struct row *r, uint64_t duration_ns)
+{
+	size_t i;
+
+	*p = (struct process_report){ .pid = r->pid, .comm = r->comm, .root = true, .ended = r->ended,
+				      .end_ns = duration_ns, .rss_bytes = r->rss };
+	for (i = 0; i < VMCALLS; i++) {
+		p->call[i] = (struct call_stats){ .calls = r->now.calls[i], .failed = r->now.failed[i],
+						  .bytes = UNKNOWN, .time_ns = UNKNOWN,
+						  .grown_bytes = UNKNOWN, .shrunk_bytes = UNKNOWN,
+						  .populated = UNKNOWN };
+	}
+	p->call[CALL_MMAP].bytes = r->now.mapped_bytes;
+	p->call[CALL_MUNMAP].bytes = r->now.unmapped_bytes;
+	p->call[CALL_BRK].grown_bytes = r->now.grown_bytes;
+	p->call[CALL_BRK].shrunk_bytes = r->now.shrunk_bytes;
+	memset(&p->faults, 0xff, sizeof(p->faults));
+	p->faults.minor = r->now.minor;
+	p->faults.major = r->now.major;
+	p->rss_peak_bytes = p->kernel_minflt = p->kernel_majflt = p->mapped_bytes = UNKNOWN;
+	p->execs = p->forks = p->threads = UNKNOWN;
+	memset(p->regions, 0xff, sizeof(p->regions));
+}
+
+static void add_known(uint64_t *to, uint64_t n)
+{
+	if (n != UNKNOWN)
+		*to = *to == UNKNOWN ? n : *to + n;
+}
+
+static void report__total(struct report *r)
+{
+	size_t i, j, n = sizeof(r->call) / (sizeof(uint64_t));
+
+	memset(&r->call, 0xff, sizeof(r->call));
+	memset(&r->faults, 0xff, sizeof(r->faults));
+	memset(&r->regions, 0xff, sizeof(r->regions));
+	r->rss_bytes = UNKNOWN;
+	for (i = 0; i < r->nprocesses; i++) {
+		const struct process_report *p = &r->processes[i];
+
+		for (j = 0; j < n; j++)
+			add_known((uint64_t *)r->call + j, ((const uint64_t *)p->call)[j]);
+		add_known(&r->faults.minor, p->faults.minor);
+		add_known(&r->faults.major, p->faults.major);
+	}
+}
+
+static int machine__json(struct machine *m)
+{
+	struct report r = { .how = "the whole machine", .duration_ns = clock__now() - m->start_ns };
+	struct event_counts counts;
+	uint64_t delivered[REC_KINDS];
+	size_t i;
+	int err;
+
+	err = kernel__counts(m->kernel, &counts, delivered);
+	if (err)
+		return err;
+	r.version = model__version();
+	r.processes = calloc(m->nrows + 1, sizeof(*r.processes));
+	if (!r.processes)
+		return -ENOMEM;
+	for (i = 0; i < m->nrows; i++)
+		row__report(&r.processes[r.nprocesses++], &m->rows[i], r.duration_ns);
+	if (m->others.ended)
+		row__report(&r.processes[r.nprocesses++], &m->others, r.duration_ns);
+	report__total(&r);
+	for (i = 0; i < REC_KINDS; i++) {
+		r.events[i] = (struct loss){ counts.seen[i], counts.lost[i] };
+		r.seen += counts.seen[i];
+		r.lost += counts.lost[i];
+	}
+	r.delivered = r.seen - r.lost;
+	r.rss_parts_direct_mmap = r.rss_parts_heap = r.rss_parts_file = UNKNOWN;
+	r.rss_parts_stack = r.rss_parts_other = r.rss_parts_unknown = UNKNOWN;
+	err = view__json(m->json.file, &r);
+	free(r.processes);
+	if (err && err != -EPIPE)
+		log__error("%s: cannot write it: %s", m->o->json_path ? m->o->json_path : "standard output",
+			   strerror(-err));
+	return err ? err : output__commit(&m->json);
+}
+
+static int machine__begin(struct machine *m)
+{
+	struct kernel_opts k = { .mode = KERNEL_MACHINE };
+	uint64_t tick = m->o->interval_ns;
+	int status;
+
+	if (m->o->stream) {
+		log__error("--stream of the whole machine would be about itself; give --comm NAME or --cgroup "
+			   "PATH");
+		return EXIT_USAGE;
+	}
+	if (m->o->json && output__open(&m->json, m->o->json_path))
+		return EXIT_FAIL;
+	m->kernel = kernel__new(&k, &status);
+	if (!m->kernel)
+		return status;
+	m->start_ns = m->shown_ns = clock__now();
+	process__each(remember_rss, m);
+	if (!tick && isatty(STDOUT_FILENO))
+		tick = INTERVAL_NS;
+	if (waiter__init(&m->wait, 0, m->o->duration_ns, tick))
+		return EXIT_FAIL;
+	log__info("tracing the whole machine%s", m->o->duration_ns ? "" : "; Ctrl-C ends it");
+	return 0;
+}
+
+static void machine__loop(struct machine *m)
+{
+	bool quiet_json = m->o->json && !m->o->json_path;
+
+	for (;;) {
+		enum wait_result why = waiter__wait(&m->wait, 3600000);
+
+		if (why == WAIT_SIGNAL || why == WAIT_END)
+			break;
+		if (why != WAIT_TICK)
+			continue;
+		m->err = kernel__machine(m->kernel, machine__take, m);
+		if (!m->err && !quiet_json)
+			m->err = machine__show(m, false);
+		machine__fold(m);
+		if (m->err)
+			return;
+	}
+	kernel__detach(m->kernel);
+	m->err = kernel__machine(m->kernel, machine__take, m);
+	if (!m->err && !quiet_json)
+		m->err = machine__show(m, true);
+	if (!m->err && m->o->json)
+		m->err = machine__json(m);
+}
+
+int machine__run(const struct options *o)
+{
+	struct machine m = { .o = o, .wait = { -1, -1, 0, 0, 0, 0, false } };
+	int status = machine__begin(&m);
+
+	if (!status) {
+		machine__loop(&m);
+		if (m.err && m.err != -EPIPE)
+			log__error("the table ended: %s", strerror(-m.err));
+		status = m.err ? EXIT_FAIL : EXIT_OK;
+	}
+	kernel__free(m.kernel);
+	waiter__free(&m.wait);
+	output__close(&m.json);
+	hmap__clear(&m.by_pid);
+	hmap__clear(&m.rss_start);
+	free(m.rows);
+	return status;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* What the command line asked for; user/cli.c fills it, main and the rest read it. */
+#ifndef MEMTRACE_OPTIONS_H
+#define MEMTRACE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum mode { MODE_NONE, MODE_ATTACH, MODE_LAUNCH, MODE_ALL, MODE_DOCTOR, MODE_HELP, MODE_VERSION };
+
+/* Exit statuses (DESIGN: as env and timeout do for a launched command). */
+enum {
+	EXIT_OK = 0,
+	EXIT_FAIL = 1, /* something failed, or a contract was not held */
+	EXIT_USAGE = 2,
+	EXIT_UNABLE = 3, /* this machine cannot do it */
+	EXIT_OWN_FAILURE = 125, /* with a launched command: our failure, any kind */
+	EXIT_NOT_EXECUTABLE = 126,
+	EXIT_NOT_FOUND = 127,
+};
+
+struct options {
+	enum mode mode;
+	pid_t *pids;
+	size_t npids;
+	char **argv; /* the command and its arguments, NULL-terminated */
+	uint64_t duration_ns; /* 0: no limit */
+	uint64_t interval_ns; /* 0: no live table */
+	bool stream;
+	bool no_follow;
+	bool json; /* --json given */
+	const char *json_path; /* NULL with json: standard output */
+	const char *output_path; /* -o for text: where the report and the stream go instead; NULL: as usual */
+	const char *user; /* -u NAME */
+	const char *comm; /* -a --comm NAME */
+	const char *cgroup; /* -a --cgroup PATH */
+	size_t buffer_bytes; /* ring buffer, all rings together; 0: default */
+	size_t top; /* default 10 */
+	bool verbose, quiet;
+};
+
+/*
+ * Parse. Returns 0, or an exit status after having printed why to standard
+ * error (EXIT_USAGE, or EXIT_OWN_FAILURE when a command was to be launched).
+ */
+int cli__parse(int argc, char **argv, struct options *o);
+void cli__free(struct options *o);
+void cli__help(void); /* to standard output */
+int doctor__run(const struct options *o); /* the whole of `memtrace doctor`; returns the exit status */
+
+#endif /* MEMTRACE_OPTIONS_H */

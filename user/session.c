@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A run in the exact mode: target, kernel plane, model and views put together.
+ *
+ *   begin:  launch or attach, snapshot the address spaces
+ *   loop:   wait, drain, show
+ *   end:    detach, drain to the last record, true up with /proc, report
+ */
+#include "user/session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "user/finish.h"
+#include "user/live.h"
+#include "user/names.h"
+#include "user/output.h"
+#include "user/session_internal.h"
+#include "user/util/log.h"
+
+#define POLL_BUSY_MS 10
+#define POLL_IDLE_MS 40
+#define CHECK_NS 250000000ULL /* how often the kernel is asked for losses and for who is left */
+#define GRACE_NS 1000000000ULL /* how long a signalled command may take to end before the report */
+
+static bool is_call(unsigned kind)
+{
+	return kind >= REC_BRK && kind <= REC_MPROTECT;
+}
+
+static void add_code(void *ctx, pid_t pid, const struct vma *v)
+{
+	struct session *s = ctx;
+
+	names__add_code(s->names, pid, v);
+}
+
+/* A process that a name or cgroup matched, met for the first time: what was before. */
+static void session__meet(struct session *s, pid_t pid)
+{
+	char comm[17], exe[4096];
+	pid_t ppid;
+
+	if (process__identify(pid, comm, &ppid, exe, sizeof(exe)))
+		return;
+	if (!model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false))
+		process__snapshot(s->model, pid, add_code, s);
+}
+
+/* Open what has become code, while its process lives. */
+static void session__note_code(struct session *s, const struct rec *r)
+{
+	const struct rec_vma *vma = (const struct rec_vma *)r;
+	const struct rec_call *call = (const struct rec_call *)r;
+	const struct vma *known;
+	struct vma v = { .kind = VMA_FILE };
+
+	if (r->kind == REC_VMA && vma->prot & PROT_EXEC && vma->ino) {
+		v.start = vma->start;
+		v.end = vma->end;
+		v.file = model__file(s->model, vma->ino, vma->dev, NULL);
+		names__add_code(s->names, r->tgid, &v);
+	} else if (r->kind == REC_MPROTECT && call->arg[2] & PROT_EXEC && !call->ret) {
+		known = model__find(s->model, r->tgid, call->arg[0]);
+		if (known && known->kind == VMA_FILE)
+			names__add_code(s->names, r->tgid, known);
+	}
+}
+
+static void session__fail(struct session *s, int err)
+{
+	if (!s->err)
+		s->err = err;
+}
+
+static void session__take(void *ctx, const struct rec *r, size_t len)
+{
+	struct session *s = ctx;
+	int err;
+
+	if (r->kind != REC_STACK && r->kind != REC_FILE && s->matching && !model__knows(s->model, r->tgid) &&
+	    (is_call(r->kind) || r->kind == REC_FAULT))
+		session__meet(s, r->tgid);
+	if (s->o->stream)
+		session__fail(s, live__stream_before(s, r));
+	err = model__apply(s->model, r, len);
+	if (err == -EBADMSG)
+		s->malformed++;
+	else if (err)
+		session__fail(s, err);
+	if (s->o->stream)
+		session__fail(s, live__stream_after(s, r));
+	session__note_code(s, r);
+	if (r->kind == REC_EXIT)
+		s->exits++;
+	if (r->kind == REC_EXEC && r->flags & EXEC_SECURE) {
+		s->secure_execs++;
+		kernel__reopen(s->kernel, r->tgid);
+	}
+}
+
+static int session__attach(struct session *s)
+{
+	char comm[17], exe[4096];
+	pid_t ppid;
+	size_t i;
+	int err;
+
+	for (i = 0; i < s->o->npids; i++) {
+		pid_t pid = s->o->pids[i];
+
+		err = process__identify(pid, comm, &ppid, exe, sizeof(exe));
+		if (!err)
+			err = kernel__add(s->kernel, pid, false);
+		if (!err)
+			err = model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false);
+		if (!err)
+			err = process__snapshot(s->model, pid, add_code, s);
+		if (err == -ESRCH) {
+			log__error("process %d: it ended while memtrace attached to it", pid);
+			return err;
+		}
+		if (err)
+			return err;
+		log__info("tracing process %d (%s)%s", pid, comm,
+			  i + 1 < s->o->npids	? "" :
+			  s->o->duration_ns	? "" :
+						  "; Ctrl-C ends it and prints the report");
+	}
+	return 0;
+}
+
+static int session__open_kernel(struct session *s)
+{
+	struct kernel_opts k = {
+		.mode = s->matching ? KERNEL_MATCH : KERNEL_PIDS,
+		.follow = !s->o->no_follow,
+		.comm = s->o->comm,
+		.cgroup = s->o->cgroup,
+		.buffer_bytes = s->o->buffer_bytes,
+		.sink = session__take,
+		.sink_ctx = s,
+	};
+	int status;
+
+	s->kernel = kernel__new(&k, &status);
+	return s->kernel ? 0 : status;
+}
+
+/* Everything up to the first event. 0 or the exit status to end with. */
+static int session__begin(struct session *s)
+{
+	const struct options *o = s->o;
+	size_t i;
+	int status;
+
+	for (i = 0; i < o->npids; i++)
+		if (process__check(o->pids[i]))
+			return EXIT_FAIL;
+	if (o->json && output__open(&s->json, o->json_path))
+		return EXIT_FAIL;
+	if (o->argv && launch__prepare(&s->launch, o->argv, o->user))
+		return EXIT_FAIL;
+	status = session__open_kernel(s);
+	if (status)
+		return status;
+	s->start_ns = clock__now();
+	s->stream.start_ns = s->start_ns;
+	s->model = model__new(s->start_ns);
+	s->names = s->model ? names__new(s->model) : NULL;
+	if (!s->names)
+		return EXIT_FAIL;
+	if (o->argv && (kernel__add(s->kernel, s->launch.pid, true) ||
+			model__add_root(s->model, s->launch.pid, getpid(), o->argv[0], NULL, true)))
+		return EXIT_FAIL;
+	if (waiter__init(&s->wait, s->launch.pid, o->duration_ns, o->interval_ns))
+		return EXIT_FAIL;
+	if (o->argv)
+		return launch__go(&s->launch, o->argv[0]);
+	if (s->matching)
+		log__info("tracing all processes %s %s; Ctrl-C ends it and prints the report",
+			  o->comm ? "named" : "of cgroup", o->comm ? o->comm : o->cgroup);
+	return session__attach(s) ? EXIT_FAIL : 0;
+}
+
+static void count_thread(void *ctx, const struct task_row *row)
+{
+	(void)row;
+	++*(size_t *)ctx;
+}
+
+/* From time to time: losses for the stream, and whether there is anyone left whose end was lost. */
+static bool session__check(struct session *s)
+{
+	struct event_counts counts;
+	uint64_t delivered[REC_KINDS], now = clock__now();
+	size_t threads = 0;
+	unsigned i;
+
+	if (now < s->next_check_ns || kernel__counts(s->kernel, &counts, delivered))
+		return true;
+	s->next_check_ns = now + CHECK_NS;
+	for (i = 0; s->o->stream && i < REC_KINDS; i++)
+		if (counts.lost[i] > s->lost_told[i]) {
+			session__fail(s, view__stream_lost(s->text, rec_kind_name[i],
+							   counts.lost[i] - s->lost_told[i], &s->stream));
+			s->lost_told[i] = counts.lost[i];
+		}
+	if (s->matching || (!counts.lost[REC_EXIT] && !counts.lost[REC_FORK]))
+		return true;
+	return kernel__threads(s->kernel, count_thread, &threads) || threads;
+}
+
+static bool session__all_ended(struct session *s)
+{
+	pid_t pid;
+
+	if (s->matching || s->exits == s->exits_seen)
+		return false;
+	s->exits_seen = s->exits;
+	return !model__alive(s->model, &pid, 1);
+}
+
+/* A signal: the launched command gets it too, when it has not already from the terminal. */
+static bool session__signal(struct session *s)
+{
+	if (!s->launch.pid || s->stop_ns)
+		return false;
+	if (s->wait.signal_was_sent)
+		kill(s->launch.pid, s->wait.signal);
+	s->stop_ns = clock__now() + GRACE_NS;
+	return true;
+}
+
+static void session__loop(struct session *s)
+{
+	int timeout = POLL_BUSY_MS;
+	bool go_on = true;
+
+	while (go_on && !s->err) {
+		switch (waiter__wait(&s->wait, timeout)) {
+		case WAIT_SIGNAL:
+			go_on = session__signal(s);
+			break;
+		case WAIT_END:
+			go_on = false;
+			break;
+		case WAIT_TICK:
+			session__fail(s, live__table(s));
+			break;
+		case WAIT_CHILD:
+		case WAIT_TIMEOUT:
+			break;
+		}
+		if (s->stop_ns && clock__now() >= s->stop_ns)
+			go_on = false;
+		timeout = kernel__fill(s->kernel) > 0.05 ? POLL_BUSY_MS : POLL_IDLE_MS;
+		session__fail(s, kernel__poll(s->kernel, false));
+		if (s->o->stream && fflush(s->text))
+			session__fail(s, -errno);
+		if (session__all_ended(s) || !session__check(s))
+			go_on = false;
+	}
+}
+
+/* After the report: a command that goes on is still ours to wait for. */
+static int session__wait_command(struct session *s)
+{
+	int status;
+	pid_t got;
+
+	if (!s->launch.pid)
+		return EXIT_OK;
+	if (!s->command_ended) {
+		log__info("tracing has ended, the command goes on");
+		while ((got = waitpid(s->launch.pid, &status, WNOHANG)) == 0)
+			if (waiter__wait(&s->wait, 1000) == WAIT_SIGNAL) {
+				kill(s->launch.pid, s->wait.signal);
+				return 128 + s->wait.signal;
+			}
+		if (got < 0)
+			return EXIT_OWN_FAILURE;
+		s->command_status = status;
+	}
+	status = s->command_status;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void session__free(struct session *s)
+{
+	kernel__free(s->kernel);
+	names__free(s->names);
+	model__free(s->model);
+	output__close(&s->json);
+	waiter__free(&s->wait);
+	live__free(s);
+}
+
+int session__run(const struct options *o)
+{
+	struct session s = {
+		.o = o,
+		.matching = o->mode == MODE_ALL,
+		/* A launched command owns standard output. */
+		.text = o->argv ? stderr : stdout,
+		.wait = { -1, -1, 0, 0, 0, 0, false },
+		.launch = { 0, -1, -1 },
+	};
+	int status, own_failure = o->argv ? EXIT_OWN_FAILURE : EXIT_FAIL, err;
+
+	s.stream.color = isatty(fileno(s.text));
+	status = session__begin(&s);
+	if (status) {
+		/* EXIT_UNABLE is for the forms that have no command's status to keep clear of. */
+		if (o->argv && status < EXIT_OWN_FAILURE)
+			status = EXIT_OWN_FAILURE;
+		launch__cancel(&s.launch);
+		session__free(&s);
+		return status;
+	}
+	session__loop(&s);
+	err = finish__report(&s);
+	kernel__free(s.kernel);
+	s.kernel = NULL;
+	status = session__wait_command(&s);
+	if (err)
+		status = own_failure;
+	session__free(&s);
+	return status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The state of a run in the exact mode, shared by session.c, live.c and finish.c. */
+#ifndef MEMTRACE_SESSION_INTERNAL_H
+#define MEMTRACE_SESSION_INTERNAL_H
+
+#include "user/model/model.h"
+#include "user/names.h"
+#include "user/options.h"
+#include "user/output.h"
+#include "user/source/kernel.h"
+#include "user/source/launch.h"
+#include "user/source/process.h"
+#include "user/view/view.h"
+#include "user/wait.h"
+
+struct session {
+	const struct options *o;
+	struct model *model;
+	struct names *names;
+	struct kernel *kernel;
+	struct launch launch; /* pid 0: no command */
+	struct waiter wait;
+	FILE *text; /* where text goes */
+	struct output json;
+	struct stream_opts stream;
+	uint64_t start_ns;
+	bool matching; /* -a --comm, --cgroup */
+	bool command_ended;
+	int command_status; /* of wait(2) */
+	uint64_t exits, exits_seen; /* REC_EXITs taken; when all were last looked for */
+	uint64_t stop_ns; /* a signal came: report at this time at the latest */
+	uint64_t next_check_ns;
+	uint64_t lost_told[REC_KINDS]; /* in the stream */
+	uint64_t malformed, secure_execs;
+	struct live_row *live; /* the last state of the live table */
+	size_t nlive;
+	uint64_t live_ns;
+	int err; /* the first failure: ends the run */
+};
+
+#endif /* MEMTRACE_SESSION_INTERNAL_H */
