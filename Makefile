@@ -117,8 +117,7 @@ BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
 C_FILES := $(sort $(wildcard $(foreach d,bpf user tests,$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*.cpp)))
 
 MAN := $(wildcard docs/memtrace.8)
-COMPLETION := $(firstword $(wildcard docs/memtrace.bash docs/memtrace.bash-completion \
-	completions/memtrace completions/memtrace.bash))
+COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
 .PHONY: all progs unit bench-progs install uninstall clean check check-root check-vm bench run \
 	test deps format format-check lint help FORCE

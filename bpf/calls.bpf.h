@@ -76,6 +76,8 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 	/* Also for the others: what a call left behind when its exit was not seen ends here. */
 	s->call_kind = kind;
 	s->call_mm = (__u64)t->mm;
+	if (s->armed)
+		thread__take_base(s, t, 0, 0);
 	if (kind == REC_NONE || s->waits_for_exec)
 		return 0;
 	if (kind == REC_BRK) {
@@ -90,7 +92,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 
 static __always_inline void call__compat_args(struct rec_call *r, struct pt_regs *regs)
 {
-	__u32 arg[6] = { regs->bx, regs->cx, regs->dx, regs->si, regs->di, regs->bp };
+	__u32 arg[6] = {regs->bx, regs->cx, regs->dx, regs->si, regs->di, regs->bp};
 	int i, old = regs->orig_ax == COMPAT_OLD_MMAP;
 
 	/* The oldest mmap takes the address of its arguments; the newer counts its offset in pages. */
@@ -130,6 +132,8 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 		return 0;
 	kind = s->call_kind;
 	s->call_kind = REC_NONE;
+	if (s->armed)
+		thread__take_base(s, t, 0, 0);
 	s->seen_min = t->min_flt;
 	s->seen_maj = t->maj_flt;
 	if (kind < REC_BRK || kind > REC_MPROTECT || s->waits_for_exec)
@@ -156,8 +160,9 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 		call__compat_args(r, regs);
 	else
 		call__args(r, regs);
-	if (kind == REC_MMAP && !(r->arg[3] & MAP_ANONYMOUS) && (unsigned long)ret < (unsigned long)-MAX_ERRNO)
-		vma__of_mmap(ring, t, r);
+	if (kind == REC_MMAP && !(r->arg[3] & MAP_ANONYMOUS) &&
+	    (unsigned long)ret < (unsigned long)-MAX_ERRNO)
+		vma__of_mmap(ring, t, r, s->zero);
 	record__send(r);
 	return 0;
 }

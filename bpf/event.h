@@ -48,7 +48,8 @@ enum rec_kind {
 #define FAULT_WRITE (1 << 0) /* the access was a write */
 #define FAULT_EXEC (1 << 1) /* an instruction fetch */
 #define FAULT_PRESENT (1 << 2) /* the page was there, the protection refused: copy-on-write */
-#define FAULT_KERNEL (1 << 3) /* taken by the kernel on the process's behalf (read(2) and the like) */
+#define FAULT_KERNEL \
+	(1 << 3) /* taken by the kernel on the process's behalf (read(2) and the like) */
 #define FAULT_MAJOR (1 << 4) /* had to wait for a device */
 #define FAULT_NO_ENTRY (1 << 5) /* its beginning was not seen: service time and access unknown */
 

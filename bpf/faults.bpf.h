@@ -70,15 +70,15 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 
 	if (!s || total == s->last_flt)
 		return 0;
-	if (s->waits_for_exec == EXEC_AWAITED) {
-		/* The events are enabled by exec: this is the new image's first fault. */
-		s->waits_for_exec = EXEC_UNDER_WAY;
-		s->base_min = t->min_flt - !(flags & FAULT_MAJOR);
-		s->base_maj = t->maj_flt - !!(flags & FAULT_MAJOR);
-	}
+	if (s->waits_for_exec == EXEC_AWAITED)
+		s->waits_for_exec = EXEC_UNDER_WAY; /* the events are enabled by exec */
+	thread__take_base(s, t, !(flags & FAULT_MAJOR), !!(flags & FAULT_MAJOR));
 	s->last_flt = total;
-	s->seen_min = t->min_flt;
-	s->seen_maj = t->maj_flt;
+	/* Each event its own: the two are not closed at the same moment. */
+	if (flags & FAULT_MAJOR)
+		s->seen_maj = t->maj_flt;
+	else
+		s->seen_min = t->min_flt;
 	s->exceptions++;
 	if (s->fault_start_ns && s->fault_addr >> PAGE_SHIFT == ctx->addr >> PAGE_SHIFT) {
 		took = now - s->fault_start_ns;

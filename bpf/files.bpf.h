@@ -66,10 +66,10 @@ static long path__step(__u32 i, struct path_walk *w)
 }
 
 /* Write the components of f's path into r->path, the last first. */
-static __always_inline void file__path(struct rec_file *r, struct file *f)
+static __always_inline void file__path(struct rec_file *r, struct file *f, __u32 zero)
 {
 	struct vfsmount *vfs = BPF_CORE_READ(f, f_path.mnt);
-	struct path_walk w = { .r = r, .pos = opaque_zero, .flags = FILE_CUT };
+	struct path_walk w = {.r = r, .pos = zero, .flags = FILE_CUT};
 
 	w.d = BPF_CORE_READ(f, f_path.dentry);
 	w.m = (void *)vfs - bpf_core_field_offset(struct mount, mnt);
@@ -78,9 +78,9 @@ static __always_inline void file__path(struct rec_file *r, struct file *f)
 	r->h.aux = w.pos;
 }
 
-/* Identify f, and send its path if that has not been done. */
+/* Identify f, and send its path if that has not been done. zero: thread_state.zero. */
 static __always_inline void file__announce(void *ring, struct task_struct *t, struct file *f,
-					   __u64 *ino, __u32 *dev)
+					   __u64 *ino, __u32 *dev, __u32 zero)
 {
 	struct vnode_key key = {};
 	struct rec_file *r;
@@ -99,13 +99,14 @@ static __always_inline void file__announce(void *ring, struct task_struct *t, st
 	r->ino = key.ino;
 	r->dev = key.dev;
 	r->pad = 0;
-	file__path(r, f);
+	file__path(r, f, zero);
 	record__send(r);
 	bpf_map_update_elem(&files_sent, &key, &one, BPF_ANY);
 }
 
 /* The file mapping that mmap call c made: from its arguments and its descriptor. */
-static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, struct rec_call *c)
+static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, struct rec_call *c,
+					 __u32 zero)
 {
 	struct fdtable *fdt = BPF_CORE_READ(t, files, fdt);
 	__u64 fd = c->arg[4];
@@ -119,7 +120,7 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 	table = BPF_CORE_READ(fdt, fd);
 	if (bpf_probe_read_kernel(&f, sizeof(f), table + fd) || !f)
 		return;
-	file__announce(ring, t, f, &ino, &dev);
+	file__announce(ring, t, f, &ino, &dev, zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
 		return;
@@ -139,7 +140,7 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 struct vma_walk {
 	__u64 start[EXEC_STARTS]; /* addresses in the first mapping of each run */
 	__u32 next; /* of start[] */
-	__u32 pad;
+	__u32 zero; /* thread_state.zero */
 	__u64 addr; /* where the next mapping of the run would be; 0: at its end */
 };
 
@@ -156,7 +157,7 @@ static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct
 	if (!ring)
 		return 0;
 	if (f)
-		file__announce(ring, t, f, &ino, &dev);
+		file__announce(ring, t, f, &ino, &dev, w->zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
 		return 0;

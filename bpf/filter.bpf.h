@@ -12,8 +12,7 @@ static __always_inline struct thread_state *thread__mark(struct task_struct *t)
 
 	s = bpf_task_storage_get(&threads, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (s) {
-		s->base_min = s->seen_min = t->min_flt;
-		s->base_maj = s->seen_maj = t->maj_flt;
+		s->armed = cfg_mode == MODE_MATCH; /* there the events are those of the CPUs */
 		s->last_flt = t->min_flt + t->maj_flt;
 	} else {
 		struct event_counts *c = counts__get();
@@ -22,6 +21,17 @@ static __always_inline struct thread_state *thread__mark(struct task_struct *t)
 			count__add(&c->missed_tasks);
 	}
 	return s;
+}
+
+/* Take the base, of which `minor` and `major` faults have just been seen, when it is time. */
+static __always_inline void thread__take_base(struct thread_state *s, struct task_struct *t,
+					      __u32 minor, __u32 major)
+{
+	if (s->based)
+		return;
+	s->based = 1;
+	s->base_min = s->seen_min = t->min_flt - minor;
+	s->base_maj = s->seen_maj = t->maj_flt - major;
 }
 
 static __always_inline int comm__matches(struct task_struct *t)

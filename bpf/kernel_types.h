@@ -16,8 +16,8 @@ typedef struct {
 } atomic_t;
 
 struct pt_regs {
-	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax,
-		ip, cs, flags, sp, ss;
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip,
+		cs, flags, sp, ss;
 };
 
 struct thread_info {
@@ -130,13 +130,13 @@ struct bpf_iter__task {
 
 /* The context of a perf_event program: not relocated, it is laid out for us. */
 struct bpf_perf_event_data {
-	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax,
-		ip, cs, flags, sp, ss;
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip,
+		cs, flags, sp, ss;
 	__u64 sample_period;
 	__u64 addr;
 };
 
-#define PF_KTHREAD 0x00200000
+#define PF_EXITING 0x00000004 /* task_struct.flags */
 #define TS_COMPAT 0x0002 /* thread_info.status: in a 32-bit system call */
 
 #define VM_READ 0x1

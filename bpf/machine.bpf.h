@@ -73,8 +73,8 @@ int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
 
 	/* A 32-bit call has numbers of its own, which are 64-bit calls of other meaning. */
 	t = bpf_get_current_task_btf();
-	if (kind == REC_NONE && nr != 45 && nr != 90 && nr != 192 && nr != 91 && nr != 163 && nr != 219 &&
-	    nr != 125)
+	if (kind == REC_NONE && nr != 45 && nr != 90 && nr != 192 && nr != 91 && nr != 163 &&
+	    nr != 219 && nr != 125)
 		return 0;
 	if (task__in_compat(t))
 		kind = call__compat_kind(nr);

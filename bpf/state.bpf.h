@@ -43,12 +43,28 @@ struct thread_state {
 	__u64 call_flt; /* the kernel's fault count when the call began */
 	__u64 call_exceptions; /* .exceptions when the call began */
 	__u64 exceptions; /* completed faults seen on this thread */
-	__u64 base_min, base_maj; /* the kernel's fault counts when tracing began */
+	/*
+	 * The kernel's fault counts when tracing of this thread began. They are taken on the
+	 * thread itself, at the first of our programs that runs on it after its fault events
+	 * have been opened: in between, faults would be counted and not seen.
+	 */
+	__u64 base_min, base_maj;
+	__u32 armed; /* the fault events are open */
+	__u32 based; /* the base has been taken */
 	__u64 last_flt; /* the kernel's fault count at the last completed fault */
 	__u64 seen_min, seen_maj; /* the kernel's fault counts when we last ran on this thread */
 	__u64 fault_start_ns; /* 0: none in flight */
 	__u64 fault_addr;
 	__u64 fault_error; /* the processor's error code */
+	/*
+	 * Always zero, but the verifier does not know. It walks the body of a bpf_loop() once,
+	 * not once an iteration; before Linux 6.7 it does so with the values of the first
+	 * iteration, and drops branches that these do not take: what a body changes
+	 * must not start from a value that the verifier knows.
+	 */
+	__u32 zero;
+	__u32 pad;
+	__u64 last_leaf; /* a word that was found to follow a call */
 	__u64 stack_span; /* how much stack the last walk needed */
 	__u64 last_stack; /* the last stack id, known to have been sent */
 	struct rec_stack stack; /* scratch of the walk and of sending it */

@@ -38,6 +38,25 @@ int mark_threads(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* The fault events of the roots' threads are open now. */
+SEC("iter/task")
+int arm_threads(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	struct thread_state *s;
+	__u32 tgid;
+
+	if (!t)
+		return 0;
+	tgid = t->tgid;
+	if (!bpf_map_lookup_elem(&roots, &tgid))
+		return 0;
+	s = bpf_task_storage_get(&threads, t, 0, 0);
+	if (s && !s->waits_for_exec)
+		s->armed = 1;
+	return 0;
+}
+
 /* One struct task_row for each traced thread. */
 SEC("iter/task")
 int list_threads(struct bpf_iter__task *ctx)
@@ -46,10 +65,11 @@ int list_threads(struct bpf_iter__task *ctx)
 	struct task_row row = {};
 	struct thread_state *s;
 
-	if (!t)
+	/* One that is ending has told its counts, or they were lost. */
+	if (!t || t->flags & PF_EXITING)
 		return 0;
 	s = bpf_task_storage_get(&threads, t, 0, 0);
-	if (!s || s->waits_for_exec)
+	if (!s || s->waits_for_exec || !s->based)
 		return 0;
 	row.tgid = t->tgid;
 	row.tid = t->pid;
@@ -74,8 +94,8 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 	ring = ring__get();
 	if (!cs || !ring)
 		return 0;
-	cs->base_min = cs->seen_min = 0;
-	cs->base_maj = cs->seen_maj = 0;
+	cs->armed = 1;
+	cs->based = 1; /* at zero */
 	cs->last_flt = 0;
 	r = record__reserve(ring, REC_FORK, sizeof(*r));
 	if (!r)
@@ -96,9 +116,9 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 #define AUX_VDSO 33
 
 /* Send the mappings that execve itself made: program, interpreter, vdso, stack, bss. */
-static __always_inline void exec__mappings(struct mm_struct *mm)
+static __always_inline void exec__mappings(struct mm_struct *mm, __u32 zero)
 {
-	struct vma_walk w = { .next = opaque_zero, .addr = opaque_zero };
+	struct vma_walk w = {.next = zero, .addr = zero, .zero = zero};
 	__u64 type, value;
 	int i;
 
@@ -133,11 +153,12 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	if (!ring)
 		return 0;
 	s->waits_for_exec = EXEC_DONE;
+	s->armed = 1;
 	s->last_stack = 0;
 	exe = mm->exe_file;
 	if (exe)
-		file__announce(ring, t, exe, &ino, &dev);
-	exec__mappings(mm);
+		file__announce(ring, t, exe, &ino, &dev, s->zero);
+	exec__mappings(mm, s->zero);
 	r = record__reserve(ring, REC_EXEC, sizeof(*r));
 	if (!r)
 		return 0;
@@ -184,6 +205,7 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	r->h.aux = last;
 	r->exit_code = code ? code : t->exit_code;
 	r->pad = 0;
+	thread__take_base(s, t, 0, 0);
 	r->min_flt = t->min_flt - s->base_min;
 	r->maj_flt = t->maj_flt - s->base_maj;
 	record__send(r);

@@ -11,7 +11,8 @@
 #include "user/live.h"
 #include "user/util/log.h"
 
-#define SETTLE_NS 500000000ULL /* programs that were running when they were detached take microseconds */
+#define SETTLE_NS \
+	500000000ULL /* programs that were running when they were detached take microseconds */
 
 static uint64_t sum(const uint64_t *n)
 {
@@ -27,7 +28,7 @@ static uint64_t sum(const uint64_t *n)
 static int finish__drain(struct session *s, struct event_counts *counts, uint64_t *delivered)
 {
 	uint64_t give_up = clock__now() + SETTLE_NS;
-	struct timespec pause = { .tv_nsec = 200000 };
+	struct timespec pause = {.tv_nsec = 200000};
 	bool balanced;
 	int err;
 
@@ -37,7 +38,8 @@ static int finish__drain(struct session *s, struct event_counts *counts, uint64_
 			err = kernel__counts(s->kernel, counts, delivered);
 		if (err)
 			return err;
-		balanced = sum((uint64_t *)counts->seen) == sum(delivered) + sum((uint64_t *)counts->lost);
+		balanced = sum((uint64_t *)counts->seen) ==
+			   sum(delivered) + sum((uint64_t *)counts->lost);
 	} while (!balanced && clock__now() < give_up && !nanosleep(&pause, NULL));
 	return !balanced;
 }
@@ -80,8 +82,8 @@ static void finish__parts(struct report *r)
 			    g[REGION_FILE].resident_bytes;
 	r->rss_parts_stack = g[REGION_STACK].resident_bytes;
 	r->rss_parts_other = g[REGION_OTHER].resident_bytes;
-	parts = r->rss_parts_heap + r->rss_parts_direct_mmap + r->rss_parts_file + r->rss_parts_stack +
-		r->rss_parts_other;
+	parts = r->rss_parts_heap + r->rss_parts_direct_mmap + r->rss_parts_file +
+		r->rss_parts_stack + r->rss_parts_other;
 	/* smaps and smaps_rollup are read one after the other: a target that goes on may have freed. */
 	r->rss_parts_unknown = r->rss_bytes > parts ? r->rss_bytes - parts : 0;
 }
@@ -93,16 +95,21 @@ static void finish__notes(struct session *s, struct report *r, const struct even
 		report__note(r, "INTERNAL ERROR: events seen are not events delivered plus events lost; "
 				"please report this");
 	if (counts->missed_tasks)
-		report__note(r, "%llu threads could not be followed: the kernel had no memory for their state",
-			     counts->missed_tasks);
+		report__note(
+			r,
+			"%llu threads could not be followed: the kernel had no memory for their state",
+			counts->missed_tasks);
 	if (s->malformed)
 		report__note(r, "%lu records were malformed and not used", s->malformed);
 	if (kernel__late(s->kernel))
-		report__note(r, "%lu records came too late to be put in order; counts are not affected",
+		report__note(r,
+			     "%lu records came too late to be put in order; counts are not affected",
 			     kernel__late(s->kernel));
 	if (s->secure_execs)
-		report__note(r, "%lu set-id programs were executed: the kernel drops fault events at that moment; "
-				"their faults before memtrace opened new ones are missing", s->secure_execs);
+		report__note(r,
+			     "%lu set-id programs were executed: the kernel drops fault events at that moment; "
+			     "their faults before memtrace opened new ones are missing",
+			     s->secure_execs);
 	if (!r->seen)
 		report__note(r, "the probes were in place: system calls brk, mmap, munmap, mremap, madvise, "
 				"mprotect and page faults, of all threads");
@@ -125,7 +132,8 @@ static char *finish__headline(const struct session *s)
 		for (i = 0; o->argv[i]; i++)
 			fprintf(f, "%s%s", i ? " " : "", o->argv[i]);
 	else if (o->mode == MODE_ALL)
-		fprintf(f, "all processes %s %s", o->comm ? "named" : "of cgroup", o->comm ? o->comm : o->cgroup);
+		fprintf(f, "all processes %s %s", o->comm ? "named" : "of cgroup",
+			o->comm ? o->comm : o->cgroup);
 	else
 		for (i = 0; i < o->npids; i++)
 			fprintf(f, "%s%d", i ? "," : "process ", o->pids[i]);
@@ -136,7 +144,7 @@ static char *finish__headline(const struct session *s)
 static int finish__write(struct session *s, const struct report *r)
 {
 	const struct options *o = s->o;
-	struct view_opts v = { .top = o->top, .color = s->stream.color, .verbose = o->verbose };
+	struct view_opts v = {.top = o->top, .color = s->stream.color, .verbose = o->verbose};
 	bool text = !(o->json && !o->json_path) && !(o->quiet && o->json);
 	unsigned height;
 	int err = 0;
@@ -152,7 +160,8 @@ static int finish__write(struct session *s, const struct report *r)
 		if (failed == -EPIPE)
 			err = failed;
 		else if (failed)
-			log__error("%s: cannot write it: %s", o->json_path ? o->json_path : "standard output",
+			log__error("%s: cannot write it: %s",
+				   o->json_path ? o->json_path : "standard output",
 				   strerror(-failed));
 		if (!failed)
 			failed = output__commit(&s->json);
@@ -173,8 +182,8 @@ static void finish__collect_command(struct session *s)
 
 int finish__report(struct session *s)
 {
-	uint64_t end_ns = clock__now(), delivered[REC_KINDS] = { 0 };
-	struct event_counts counts = { 0 };
+	uint64_t end_ns = clock__now(), delivered[REC_KINDS] = {0};
+	struct event_counts counts = {0};
 	struct model_names names = names__callbacks(s->names);
 	struct report *r;
 	char *how;

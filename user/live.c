@@ -22,7 +22,8 @@ static const char *fd_path(struct session *s, const struct rec_call *c)
 	if (c->h.kind != REC_MMAP || (uint64_t)c->ret >= (uint64_t)-4095)
 		return NULL;
 	v = model__find(s->model, c->h.tgid, c->ret);
-	return v && v->kind == VMA_FILE && v->file != NO_FILE ? model__file_path(s->model, v->file) : NULL;
+	return v && v->kind == VMA_FILE && v->file != NO_FILE ? model__file_path(s->model, v->file) :
+								NULL;
 }
 
 int live__stream_before(struct session *s, const struct rec *r)
@@ -33,7 +34,8 @@ int live__stream_before(struct session *s, const struct rec *r)
 	case REC_FAULT:
 		return view__stream_fault(s->text, f, model__comm(s->model, r->tgid),
 					  names__where(s->names, r->tgid, f->addr),
-					  names__place(s->names, r->tgid, f->stack_id, f->ip), &s->stream);
+					  names__place(s->names, r->tgid, f->stack_id, f->ip),
+					  &s->stream);
 	case REC_EXIT:
 		return view__stream_exit(s->text, (const struct rec_exit *)r,
 					 model__comm(s->model, r->tgid), &s->stream);
@@ -87,7 +89,7 @@ void live__sort(struct table_row *rows, size_t n, struct table_row *total)
 	size_t i;
 
 	qsort(rows, n, sizeof(*rows), by_faults);
-	*total = (struct table_row){ .rss_change = INT64_MIN, .rss_bytes = UNKNOWN };
+	*total = (struct table_row){.rss_change = INT64_MIN, .rss_bytes = UNKNOWN};
 	for (i = 0; i < n; i++) {
 		total->faults_per_s += rows[i].faults_per_s;
 		total->major_per_s += rows[i].major_per_s;
@@ -108,13 +110,16 @@ void live__sort(struct table_row *rows, size_t n, struct table_row *total)
 
 static struct live_row live__measure(const struct process_report *p)
 {
-	struct live_row now = { .pid = p->pid, .faults = p->faults.minor + p->faults.major,
-				.major = p->faults.major, .rss_start = UNKNOWN };
+	struct live_row now = {.pid = p->pid,
+			       .faults = p->faults.minor + p->faults.major,
+			       .major = p->faults.major,
+			       .rss_start = UNKNOWN};
 	unsigned i;
 
 	for (i = 0; i < VMCALLS; i++)
 		now.calls += p->call[i].calls;
-	now.mapped = p->call[CALL_MMAP].bytes + p->call[CALL_BRK].grown_bytes + p->call[CALL_MREMAP].grown_bytes;
+	now.mapped = p->call[CALL_MMAP].bytes + p->call[CALL_BRK].grown_bytes +
+		     p->call[CALL_MREMAP].grown_bytes;
 	now.unmapped = p->call[CALL_MUNMAP].bytes + p->call[CALL_BRK].shrunk_bytes +
 		       p->call[CALL_MREMAP].shrunk_bytes;
 	return now;
@@ -155,7 +160,7 @@ static int live__remember(struct session *s, size_t n)
 		return -ENOMEM;
 	s->live = live;
 	for (; s->nlive < n; s->nlive++)
-		s->live[s->nlive] = (struct live_row){ .rss_start = UNKNOWN };
+		s->live[s->nlive] = (struct live_row){.rss_start = UNKNOWN};
 	return 0;
 }
 
@@ -164,10 +169,10 @@ int live__table(struct session *s)
 	size_t n = model__processes(s->model, NULL, 0), i, shown = 0;
 	const struct process_report **p = calloc(n + 1, sizeof(*p));
 	struct table_row *rows = calloc(n + 1, sizeof(*rows));
-	struct view_opts v = { .top = s->o->top, .color = s->stream.color, .verbose = s->o->verbose };
-	struct event_counts counts = { 0 };
+	struct view_opts v = {.top = s->o->top, .color = s->stream.color, .verbose = s->o->verbose};
+	struct event_counts counts = {0};
 	uint64_t delivered[REC_KINDS], now = clock__now();
-	struct table t = { .elapsed_s = (now - s->start_ns) / 1e9 };
+	struct table t = {.elapsed_s = (now - s->start_ns) / 1e9};
 	unsigned height;
 	int err = p && rows ? live__remember(s, n) : -ENOMEM;
 

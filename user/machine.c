@@ -75,7 +75,7 @@ static struct row *machine__row(struct machine *m, pid_t pid)
 		return NULL;
 	start = hmap__find(&m->rss_start, pid);
 	r = &m->rows[m->nrows++];
-	*r = (struct row){ .pid = pid, .rss = UNKNOWN, .rss_start = start ? *start : UNKNOWN };
+	*r = (struct row){.pid = pid, .rss = UNKNOWN, .rss_start = start ? *start : UNKNOWN};
 	return r;
 }
 
@@ -149,7 +149,8 @@ static uint64_t sum_calls(const struct machine_row *r)
 }
 
 /* A table row: rates since `before` over `seconds`. */
-static struct table_row row__show(const struct row *r, const struct machine_row *before, double seconds)
+static struct table_row row__show(const struct row *r, const struct machine_row *before,
+				  double seconds)
 {
 	struct table_row t = {
 		.pid = r->pid,
@@ -165,9 +166,11 @@ static struct table_row row__show(const struct row *r, const struct machine_row 
 	t.major_per_s = (r->now.major - before->major) / seconds;
 	t.calls_per_s = (t.calls - sum_calls(before)) / seconds;
 	t.mapped_per_s = (r->now.mapped_bytes + r->now.grown_bytes - before->mapped_bytes -
-			  before->grown_bytes) / seconds;
+			  before->grown_bytes) /
+			 seconds;
 	t.unmapped_per_s = (r->now.unmapped_bytes + r->now.shrunk_bytes - before->unmapped_bytes -
-			    before->shrunk_bytes) / seconds;
+			    before->shrunk_bytes) /
+			   seconds;
 	return t;
 }
 
@@ -190,8 +193,9 @@ static int machine__show(struct machine *m, bool final)
 	static const struct machine_row nothing;
 	struct table_row *rows = calloc(m->nrows + 2, sizeof(*rows));
 	uint64_t now = clock__now(), since = final ? m->start_ns : m->shown_ns;
-	struct table t = { .elapsed_s = (now - m->start_ns) / 1e9, .interval_s = (now - since) / 1e9 };
-	struct view_opts v = { .top = m->o->top, .color = isatty(STDOUT_FILENO), .verbose = m->o->verbose };
+	struct table t = {.elapsed_s = (now - m->start_ns) / 1e9, .interval_s = (now - since) / 1e9};
+	struct view_opts v = {
+		.top = m->o->top, .color = isatty(STDOUT_FILENO), .verbose = m->o->verbose};
 	unsigned height;
 	size_t i;
 	int err;
@@ -201,13 +205,15 @@ static int machine__show(struct machine *m, bool final)
 	for (i = 0; i < m->nrows; i++) {
 		struct row *r = &m->rows[i];
 
-		if (!final && r->ended && !memcmp(&r->now, &r->before, offsetof(struct machine_row, comm)))
+		if (!final && r->ended &&
+		    !memcmp(&r->now, &r->before, offsetof(struct machine_row, comm)))
 			continue;
 		rows[t.nrows++] = row__show(r, final ? &nothing : &r->before, t.interval_s);
 		r->before = r->now;
 	}
 	if (m->others.ended)
-		rows[t.nrows++] = row__show(&m->others, final ? &nothing : &m->others.before, t.interval_s);
+		rows[t.nrows++] =
+			row__show(&m->others, final ? &nothing : &m->others.before, t.interval_s);
 	m->shown_ns = now;
 	live__sort(rows, t.nrows, &t.total);
 	t.rows = rows;
@@ -224,13 +230,20 @@ static void row__report(struct process_report *p, const struct row *r, uint64_t 
 {
 	size_t i;
 
-	*p = (struct process_report){ .pid = r->pid, .comm = r->comm, .root = true, .ended = r->ended,
-				      .end_ns = duration_ns, .rss_bytes = r->rss };
+	*p = (struct process_report){.pid = r->pid,
+				     .comm = r->comm,
+				     .root = true,
+				     .ended = r->ended,
+				     .end_ns = duration_ns,
+				     .rss_bytes = r->rss};
 	for (i = 0; i < VMCALLS; i++) {
-		p->call[i] = (struct call_stats){ .calls = r->now.calls[i], .failed = r->now.failed[i],
-						  .bytes = UNKNOWN, .time_ns = UNKNOWN,
-						  .grown_bytes = UNKNOWN, .shrunk_bytes = UNKNOWN,
-						  .populated = UNKNOWN };
+		p->call[i] = (struct call_stats){.calls = r->now.calls[i],
+						 .failed = r->now.failed[i],
+						 .bytes = UNKNOWN,
+						 .time_ns = UNKNOWN,
+						 .grown_bytes = UNKNOWN,
+						 .shrunk_bytes = UNKNOWN,
+						 .populated = UNKNOWN};
 	}
 	p->call[CALL_MMAP].bytes = r->now.mapped_bytes;
 	p->call[CALL_MUNMAP].bytes = r->now.unmapped_bytes;
@@ -270,7 +283,7 @@ static void report__total(struct report *r)
 
 static int machine__json(struct machine *m)
 {
-	struct report r = { .how = "the whole machine", .duration_ns = clock__now() - m->start_ns };
+	struct report r = {.how = "the whole machine", .duration_ns = clock__now() - m->start_ns};
 	struct event_counts counts;
 	uint64_t delivered[REC_KINDS];
 	size_t i;
@@ -289,7 +302,7 @@ static int machine__json(struct machine *m)
 		row__report(&r.processes[r.nprocesses++], &m->others, r.duration_ns);
 	report__total(&r);
 	for (i = 0; i < REC_KINDS; i++) {
-		r.events[i] = (struct loss){ counts.seen[i], counts.lost[i] };
+		r.events[i] = (struct loss){counts.seen[i], counts.lost[i]};
 		r.seen += counts.seen[i];
 		r.lost += counts.lost[i];
 	}
@@ -299,14 +312,14 @@ static int machine__json(struct machine *m)
 	err = view__json(m->json.file, &r);
 	free(r.processes);
 	if (err && err != -EPIPE)
-		log__error("%s: cannot write it: %s", m->o->json_path ? m->o->json_path : "standard output",
-			   strerror(-err));
+		log__error("%s: cannot write it: %s",
+			   m->o->json_path ? m->o->json_path : "standard output", strerror(-err));
 	return err ? err : output__commit(&m->json);
 }
 
 static int machine__begin(struct machine *m)
 {
-	struct kernel_opts k = { .mode = KERNEL_MACHINE };
+	struct kernel_opts k = {.mode = KERNEL_MACHINE};
 	uint64_t tick = m->o->interval_ns;
 	int status;
 
@@ -358,7 +371,7 @@ static void machine__loop(struct machine *m)
 
 int machine__run(const struct options *o)
 {
-	struct machine m = { .o = o, .wait = { -1, -1, 0, 0, 0, 0, false } };
+	struct machine m = {.o = o, .wait = {-1, -1, 0, 0, 0, 0, false}};
 	int status = machine__begin(&m);
 
 	if (!status) {

@@ -84,7 +84,7 @@ void names__add_code(struct names *n, pid_t pid, const struct vma *v)
 static int names__module(struct names *n, uint32_t file)
 {
 	uint64_t *found = hmap__find(&n->modules, file);
-	struct vma v = { .file = file };
+	struct vma v = {.file = file};
 
 	if (found)
 		return *found - 1;
@@ -93,7 +93,8 @@ static int names__module(struct names *n, uint32_t file)
 	return found ? (int)*found - 1 : -ENOENT;
 }
 
-static int resolve(void *ctx, uint32_t file, uint64_t offset, bool is_return, struct frame *out, int max)
+static int resolve(void *ctx, uint32_t file, uint64_t offset, bool is_return, struct frame *out,
+		   int max)
 {
 	struct symbol s[16];
 	struct names *n = ctx;
@@ -102,18 +103,18 @@ static int resolve(void *ctx, uint32_t file, uint64_t offset, bool is_return, st
 	if (max > 16)
 		max = 16;
 	if (module < 0) {
-		out[0] = (struct frame){ .module = model__file_path(n->m, file), .offset = offset };
+		out[0] = (struct frame){.module = model__file_path(n->m, file), .offset = offset};
 		return 1;
 	}
 	got = symbols__resolve(n->symbols, module, offset, is_return, s, max);
 	for (i = 0; i < got; i++)
-		out[i] = (struct frame){ .module = s[i].module,
-					 .build_id = s[i].build_id,
-					 .symbol = s[i].function,
-					 .file = s[i].file,
-					 .line = s[i].line,
-					 .offset = s[i].offset,
-					 .symbol_offset = s[i].function_offset };
+		out[i] = (struct frame){.module = s[i].module,
+					.build_id = s[i].build_id,
+					.symbol = s[i].function,
+					.file = s[i].file,
+					.line = s[i].line,
+					.offset = s[i].offset,
+					.symbol_offset = s[i].function_offset};
 	return got;
 }
 
@@ -135,7 +136,7 @@ static int follows_call(void *ctx, uint32_t file, uint64_t offset)
 
 struct model_names names__callbacks(struct names *n)
 {
-	return (struct model_names){ n, resolve, leaf_is_bare, follows_call };
+	return (struct model_names){n, resolve, leaf_is_bare, follows_call};
 }
 
 /* Name the code at addr; false when it has no function name. */

@@ -45,7 +45,7 @@ int output__open(struct output *o, const char *path)
 	struct stat st;
 	int fd;
 
-	*o = (struct output){ .path = path };
+	*o = (struct output){.path = path};
 	if (!path) {
 		o->in_place = 1;
 		o->file = stdout;

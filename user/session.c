@@ -51,8 +51,10 @@ static void session__meet(struct session *s, pid_t pid)
 
 	if (process__identify(pid, comm, &ppid, exe, sizeof(exe)))
 		return;
-	if (!model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false))
-		process__snapshot(s->model, pid, add_code, s);
+	if (model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false))
+		return;
+	model__process(s->model, pid)->threads = process__threads(pid);
+	process__snapshot(s->model, pid, add_code, s);
 }
 
 /* Open what has become code, while its process lives. */
@@ -61,7 +63,7 @@ static void session__note_code(struct session *s, const struct rec *r)
 	const struct rec_vma *vma = (const struct rec_vma *)r;
 	const struct rec_call *call = (const struct rec_call *)r;
 	const struct vma *known;
-	struct vma v = { .kind = VMA_FILE };
+	struct vma v = {.kind = VMA_FILE};
 
 	if (r->kind == REC_VMA && vma->prot & PROT_EXEC && vma->ino) {
 		v.start = vma->start;
@@ -86,8 +88,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	struct session *s = ctx;
 	int err;
 
-	if (r->kind != REC_STACK && r->kind != REC_FILE && s->matching && !model__knows(s->model, r->tgid) &&
-	    (is_call(r->kind) || r->kind == REC_FAULT))
+	if (r->kind != REC_STACK && r->kind != REC_FILE && s->matching &&
+	    !model__knows(s->model, r->tgid) && (is_call(r->kind) || r->kind == REC_FAULT))
 		session__meet(s, r->tgid);
 	if (s->o->stream)
 		session__fail(s, live__stream_before(s, r));
@@ -122,8 +124,10 @@ static int session__attach(struct session *s)
 			err = kernel__add(s->kernel, pid, false);
 		if (!err)
 			err = model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false);
-		if (!err)
+		if (!err) {
+			model__process(s->model, pid)->threads = process__threads(pid);
 			err = process__snapshot(s->model, pid, add_code, s);
+		}
 		if (err == -ESRCH) {
 			log__error("process %d: it ended while memtrace attached to it", pid);
 			return err;
@@ -131,9 +135,9 @@ static int session__attach(struct session *s)
 		if (err)
 			return err;
 		log__info("tracing process %d (%s)%s", pid, comm,
-			  i + 1 < s->o->npids	? "" :
-			  s->o->duration_ns	? "" :
-						  "; Ctrl-C ends it and prints the report");
+			  i + 1 < s->o->npids ? "" :
+			  s->o->duration_ns   ? "" :
+						"; Ctrl-C ends it and prints the report");
 	}
 	return 0;
 }
@@ -211,7 +215,8 @@ static bool session__check(struct session *s)
 	for (i = 0; s->o->stream && i < REC_KINDS; i++)
 		if (counts.lost[i] > s->lost_told[i]) {
 			session__fail(s, view__stream_lost(s->text, rec_kind_name[i],
-							   counts.lost[i] - s->lost_told[i], &s->stream));
+							   counts.lost[i] - s->lost_told[i],
+							   &s->stream));
 			s->lost_told[i] = counts.lost[i];
 		}
 	if (s->matching || (!counts.lost[REC_EXIT] && !counts.lost[REC_FORK]))
@@ -311,8 +316,8 @@ int session__run(const struct options *o)
 		.matching = o->mode == MODE_ALL,
 		/* A launched command owns standard output. */
 		.text = o->argv ? stderr : stdout,
-		.wait = { -1, -1, 0, 0, 0, 0, false },
-		.launch = { 0, -1, -1 },
+		.wait = {-1, -1, 0, 0, 0, 0, false},
+		.launch = {0, -1, -1},
 	};
 	int status, own_failure = o->argv ? EXIT_OWN_FAILURE : EXIT_FAIL, err;
 

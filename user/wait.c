@@ -22,7 +22,7 @@ int waiter__init(struct waiter *w, pid_t child, uint64_t duration_ns, uint64_t t
 	uint64_t now = clock__now();
 	sigset_t set;
 
-	*w = (struct waiter){ .signals = -1, .child = -1 };
+	*w = (struct waiter){.signals = -1, .child = -1};
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
@@ -66,7 +66,7 @@ static int milliseconds_until(uint64_t ns, uint64_t now)
 
 enum wait_result waiter__wait(struct waiter *w, int timeout_ms)
 {
-	struct pollfd fds[2] = { { w->signals, POLLIN, 0 }, { w->child, POLLIN, 0 } };
+	struct pollfd fds[2] = {{w->signals, POLLIN, 0}, {w->child, POLLIN, 0}};
 	uint64_t now = clock__now();
 	struct signalfd_siginfo info;
 

@@ -8,15 +8,21 @@ import signal
 import subprocess
 import time
 
-from harness import (ENV, MEMTRACE, PATIENCE, Failure, Proc, Target, Tracer, case, descendants, expect,
-                     expect_at_least, expect_between, expect_match, expect_true, launch, load_report, prog,
-                     tmp, wait_until)
+from harness import (ENV, MEMTRACE, PATIENCE, Failure, Proc, Target, Tracer, case, descendants,
+                     expect, expect_at_least, expect_between, expect_match, expect_true, launch,
+                     load_report, prog, tmp, wait_until)
 
 
 def busy(*args, **more):
     target = Target("task_spin", *args, **more)
     target.say()
     return target
+
+
+def wait_command(proc):
+    """Wait until the launched program is ready."""
+    proc.out.wait("the command to be ready",
+                  lambda lines: any(l.startswith("ready") for l in lines))
 
 
 def expect_goes_on(target):
@@ -58,14 +64,16 @@ def duration_ends_it():
 @case
 def duration_ends_a_launch_and_not_the_command():
     """After -d the report comes; the command goes on and its status is still memtrace's."""
-    proc = Proc([MEMTRACE, "-d", "500ms", "--json=" + tmp("r.json"), "--", prog("task_spin"), "-w", "4"])
-    proc.out.wait("the command to be ready", lambda lines: any(l.startswith("ready") for l in lines))
+    proc = Proc([MEMTRACE, "-d", "500ms", "--json=" + tmp("r.json"), "--", prog("task_spin"), "-w",
+                 "4"])
+    wait_command(proc)
     proc.say()
     wait_until("the report", lambda: os.path.exists(tmp("r.json")))
     report = load_report(tmp("r.json"))
     expect_between("duration_ns", report["duration_ns"], 0.4e9, 3e9)
     status = proc.finish()
-    expect_true("status", status in (0, 128 + signal.SIGTERM, 128 + signal.SIGHUP), (status, proc.seen()))
+    expect_true("status", status in (0, 128 + signal.SIGTERM, 128 + signal.SIGHUP),
+                (status, proc.seen()))
 
 
 @case
@@ -132,7 +140,7 @@ def killed_while_starting():
 def killed_with_a_command():
     """A launched command outlives a killed memtrace, or goes with it; it is never stuck."""
     proc = Proc([MEMTRACE, "--", prog("task_spin"), "-w", "4"])
-    proc.out.wait("the command to be ready", lambda lines: any(l.startswith("ready") for l in lines))
+    wait_command(proc)
     proc.say()
     # only the killed one's input ends the command
     expect("status", proc.finish(signal.SIGKILL), 128 + signal.SIGKILL)
@@ -143,8 +151,9 @@ def killed_with_a_command():
 @case
 def interrupt_from_the_terminal():
     """Ctrl-C goes to the whole group: the command dies of it, the report still comes."""
-    proc = Proc([MEMTRACE, "--json=" + tmp("r.json"), "--", prog("task_spin"), "-w", "4"], before=os.setpgrp)
-    proc.out.wait("the command to be ready", lambda lines: any(l.startswith("ready") for l in lines))
+    proc = Proc([MEMTRACE, "--json=" + tmp("r.json"), "--", prog("task_spin"), "-w", "4"],
+                before=os.setpgrp)
+    wait_command(proc)
     proc.say()
     os.killpg(proc.pid, signal.SIGINT)
     expect("status", proc.finish(), 128 + signal.SIGINT)
@@ -156,7 +165,7 @@ def interrupt_from_the_terminal():
 def terminate_is_passed_to_the_command():
     """SIGTERM to memtrace alone does not leave the command an orphan without a word."""
     proc = Proc([MEMTRACE, "--json=" + tmp("r.json"), "--", prog("task_spin"), "-w", "4"])
-    proc.out.wait("the command to be ready", lambda lines: any(l.startswith("ready") for l in lines))
+    wait_command(proc)
     proc.say()
     status = proc.finish(signal.SIGTERM)
     load_report(tmp("r.json"))
@@ -234,7 +243,8 @@ def quiet_and_verbose():
 @case
 def a_command_uses_the_terminal_streams():
     """The launched command owns the standard streams: bytes pass unchanged."""
-    proc = Proc([MEMTRACE, "-q", "--json=" + tmp("r.json"), "--", "sh", "-c", "cat; echo err >&2; exit 3"])
+    proc = Proc([MEMTRACE, "-q", "--json=" + tmp("r.json"), "--", "sh", "-c",
+                 "cat; echo err >&2; exit 3"])
     proc.say("through \x01 it")
     expect("status", proc.finish(), 3)
     expect("standard output", proc.out.text(), "through \x01 it\n")

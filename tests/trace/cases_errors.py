@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 
-from harness import (ENV, MEMTRACE, Proc, Target, Tracer, case, expect, expect_match, expect_true, launch,
-                     load_report, memtrace, parents, prog, tmp, wait_until)
+from harness import (ENV, MEMTRACE, Proc, Target, Tracer, case, expect, expect_match,
+                     expect_true, launch, load_report, memtrace, parents, prog, tmp, wait_until)
 
 
 def expect_error(status, pattern, *args, **more):
@@ -62,7 +62,8 @@ def missing_values():
 
 @case(needs=())
 def contradictions():
-    for args in (("-a", "-p", 1), ("-p", 1, "--", "true"), ("-a", "--", "true"), ("-p", 1, "--comm", "x")):
+    for args in (("-a", "-p", 1), ("-p", 1, "--", "true"), ("-a", "--", "true"),
+                 ("-p", 1, "--comm", "x")):
         run = memtrace(*args)
         expect_true("%s: status" % (args,), run.status in (2, 125), run.status)
         expect_match("%s: message" % (args,), run.err, r"^memtrace: ")
@@ -178,7 +179,8 @@ def thread_number_is_not_a_process():
     result = target.wait_objects()[0]
     run = memtrace("-d", "10ms", "-p", result["tid"])
     expect_true("status", run.status in (0, 1), run.status)
-    expect_match("the process is named", run.out if run.status == 0 else run.err, r"\b%d\b" % target.pid)
+    expect_match("the process is named", run.out if run.status == 0 else run.err,
+                 r"\b%d\b" % target.pid)
     expect("the target's status", target.finish(), 3)
 
 
@@ -202,7 +204,8 @@ def without_privilege_the_capability_is_named():
         run = Proc([*NOBODY, binary, *args])
         status = run.finish()
         expect_true("%s: status 1 or 3" % (args,), status in statuses, (status, run.err.text()))
-        expect_match("%s: message" % (args,), run.err.text(), r"CAP_(BPF|PERFMON|SYS_ADMIN|SYS_PTRACE)|root")
+        expect_match("%s: message" % (args,), run.err.text(),
+                     r"CAP_(BPF|PERFMON|SYS_ADMIN|SYS_PTRACE)|root")
         expect("%s: standard output" % (args,), run.out.text(), "")
 
 
@@ -342,7 +345,8 @@ def closed_descriptors_of_a_launch():
     proc.finish()
     with open(tmp("fds")) as f:
         listed = f.read()
-    expect_true("no BPF object leaks into the command", "bpf" not in listed and "anon_inode" not in listed,
+    expect_true("no BPF object leaks into the command",
+                "bpf" not in listed and "anon_inode" not in listed,
                 listed)
 
 
@@ -351,7 +355,8 @@ def command_inherits_nothing():
     run = launch(["sh", "-c", "ls -l /proc/self/fd; cat /proc/self/status"], status=0)
     expect_true("no object of ours leaks into the command", "anon_inode" not in run.out
                 and "bpf" not in run.out and "report" not in run.out, run.out)
-    plain = subprocess.run(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"], stdout=subprocess.PIPE,
+    plain = subprocess.run(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"],
+                           stdout=subprocess.PIPE,
                            env=ENV).stdout.decode()
     for line in plain.splitlines():
         expect_true("signal state as without memtrace: %s" % line, line in run.out, run.out[-1500:])

@@ -5,8 +5,8 @@ each falls in the right region with the right access.
 The programs measure the change themselves, while memtrace is attached: nothing
 else of theirs happens then, so equality is exact."""
 
-from harness import (PAGE, attach, case, expect, expect_at_least, expect_between, expect_true, launch,
-                     prog, tmp)
+from harness import (PAGE, attach, case, expect, expect_at_least, expect_between, expect_true,
+                     launch, prog, tmp)
 
 
 def expect_rusage(run, result=None, without_fault=0):
@@ -27,7 +27,8 @@ def anonymous_first_touch():
     run = attach("fault_anon", 300, 500)
     process = expect_rusage(run)
     f = process["kernel"]["faults"]
-    expect("faults in anonymous mappings", process["regions"]["mmap"]["faults"]["minor"], 300 * 2 + 500)
+    expect("faults in anonymous mappings", process["regions"]["mmap"]["faults"]["minor"],
+           300 * 2 + 500)
     expect_at_least("writes", f["write"], 300 + 500)
     expect_at_least("reads", f["read"], 300)
     # a write to a page that was first read replaces the zero page
@@ -85,7 +86,8 @@ def file_read_warm():
     run = attach("fault_file", tmp("data"), 64, "warm")
     process = expect_rusage(run)
     expect("major faults", process["kernel"]["faults"]["major"], 0)
-    expect("faults in the file", process["regions"]["file"]["faults"]["minor"], run.result["minflt"])
+    expect("faults in the file", process["regions"]["file"]["faults"]["minor"],
+           run.result["minflt"])
 
 
 @case
@@ -101,7 +103,8 @@ def copy_on_write_after_fork():
     expect_at_least("the child's copies", f["cow_after_fork"], 100)
     expect("the child's parent", child["ppid"], run.pid)
     # both sides touched the shared pages and only those, but for libc's own few
-    expect_between("the child's faults in anonymous memory", child["regions"]["mmap"]["faults"]["minor"],
+    expect_between("the child's faults in anonymous memory",
+                   child["regions"]["mmap"]["faults"]["minor"],
                    100, 110)
     total = run.report["kernel"]["faults"]
     expect("copies in all", total["cow_after_fork"],
@@ -118,7 +121,8 @@ def populated_pages_are_not_faults():
     expect("faults by exception", kernel["faults"]["minor"], 0)
     expect("populated by mmap", kernel["mmap"]["populated"], 64)
     expect("populated by madvise", kernel["madvise"]["populated"], 48)
-    expect_at_least("resident in mmap", process["regions"]["mmap"]["resident_bytes"], (64 + 48 + 8) * PAGE)
+    expect_at_least("resident in mmap", process["regions"]["mmap"]["resident_bytes"],
+                    (64 + 48 + 8) * PAGE)
 
 
 @case(needs=("bpf", "huge-pages"))
@@ -143,7 +147,8 @@ def refused_access_is_not_a_fault():
 def threads_together():
     run = attach("fault_threads", 4, 1000, results=5)
     process = expect_rusage(run)
-    expect_at_least("faults in anonymous mappings", process["regions"]["mmap"]["faults"]["minor"], 4000)
+    expect_at_least("faults in anonymous mappings", process["regions"]["mmap"]["faults"]["minor"],
+                    4000)
 
 
 @case
@@ -194,5 +199,6 @@ def histogram_is_sane():
     known = [b for b in f["histogram_ns"] if b["to_ns"] is not None]
     expect_true("buckets ascend", all(b["from_ns"] < b["to_ns"] for b in known), known)
     # no fault takes less than 100 ns; most take less than 100 us
-    fast = sum(b["count"] for b in f["histogram_ns"] if b["to_ns"] is not None and b["to_ns"] <= 131072)
+    fast = sum(b["count"] for b in f["histogram_ns"] if b["to_ns"] is not None
+               and b["to_ns"] <= 131072)
     expect_at_least("faults under 131 us", fast, 2700)

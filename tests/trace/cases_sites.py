@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 
-from harness import (PAGE, Failure, Target, Tracer, attach, case, expect, expect_at_least, expect_match,
-                     expect_true, launch, load_report, prog, source_line, tmp)
+from harness import (PAGE, Failure, Target, Tracer, attach, case, expect, expect_at_least,
+                     expect_match, expect_true, launch, load_report, prog, source_line, tmp)
 
 
 def names(site):
@@ -59,7 +59,8 @@ def expect_stack_c(report, pages, module=None):
     expect_line(grown[0], "place_grow", "grow")
     if module:
         expect("module", frame_of(mapped[0], "place_map")["module"], module)
-    expect_match("build id", frame_of(mapped[0], "place_map")["build_id"] or "", r"^[0-9a-f]{16,40}$")
+    expect_match("build id", frame_of(mapped[0], "place_map")["build_id"] or "",
+                 r"^[0-9a-f]{16,40}$")
     return frame_of(mapped[0], "place_map")["module"]
 
 
@@ -134,7 +135,8 @@ def a_process_and_its_file_are_gone():
 def cpp_names_are_demangled():
     run = launch([prog("stack_cpp")], status=0)
     seen = {name for site in run.report["sites"] for name in names(site) if name}
-    taken = [s for s in run.report["sites"] if any("shop::Shelf<char>::take" in (n or "") for n in names(s))]
+    taken = [s for s in run.report["sites"]
+             if any("shop::Shelf<char>::take" in (n or "") for n in names(s))]
     expect_true("a place in shop::Shelf<char>::take", taken, sorted(seen))
     expect("bytes mapped there", sum(s["bytes"] for s in taken), 91 * PAGE)
     filled = [s for s in run.report["sites"] if (names(s)[0] or "").startswith("shop::fill")]
@@ -156,7 +158,8 @@ def rust_names_are_demangled():
               if any("warehouse::fill" in (n or "") for n in names(s))]
     expect("faults in warehouse::fill", sum(s["faults"]["minor"] for s in filled), 77)
     expect_true("no mangled name is left",
-                not any(n.startswith(("_ZN", "_R")) for n in seen if "stack_rust" in n or "warehouse" in n),
+                not any(n.startswith(("_ZN", "_R")) for n in seen if "stack_rust" in n
+                        or "warehouse" in n),
                 sorted(seen))
 
 

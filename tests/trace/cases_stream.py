@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 
-from harness import (CALLS, ENV, Failure, Target, Tracer, MEMTRACE, case, expect, expect_at_least,
-                     expect_true, launch, load_report, prog, tmp)
+from harness import (CALLS, ENV, MEMTRACE, Failure, Target, Tracer, case, expect,
+                     expect_at_least, expect_true, launch, load_report, prog, tmp)
 from stream import calls, faults, mask, parse
 
 
@@ -26,10 +26,13 @@ def stream_of(name, *args, opts=()):
 def strace_lines(argv):
     """The calls as strace prints them, masked."""
     path = tmp("strace")
-    subprocess.run(["strace", "-qq", "-o", path, "-e", "signal=none", "-e", "trace=" + ",".join(CALLS), *argv],
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENV, timeout=60, check=True)
+    subprocess.run(["strace", "-qq", "-o", path, "-e", "signal=none", "-e",
+                    "trace=" + ",".join(CALLS), *argv],
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENV, timeout=60,
+                   check=True)
     with open(path) as f:
-        return [mask(line.rstrip("\n")) for line in f if re.match(r"^(%s)\(" % "|".join(CALLS), line)]
+        return [mask(line.rstrip("\n")) for line in f
+                if re.match(r"^(%s)\(" % "|".join(CALLS), line)]
 
 
 @case(needs=("bpf", "strace"))
@@ -55,7 +58,8 @@ def lines_are_in_time_order():
     expect_at_least("lines", len(lines), 12000)
     for before, after in zip(lines, lines[1:]):
         if after.seconds < before.seconds:
-            raise Failure("time order: expected a later line than %r got %r" % (before.text, after.text))
+            raise Failure("time order: expected a later line than %r got %r" % (before.text,
+                                                                                after.text))
 
 
 @case
@@ -88,7 +92,8 @@ def faults_name_their_mapping():
     in_file = [l for l in faults(lines) if l.where.startswith(path)]
     expect("faults in the file", len(in_file), result["minflt"])
     for line in in_file:
-        expect_true("a file's name and offset", re.fullmatch(re.escape(path) + r"\+0x[0-9a-f]+", line.where),
+        expect_true("a file's name and offset",
+                    re.fullmatch(re.escape(path) + r"\+0x[0-9a-f]+", line.where),
                     line.text)
     result, lines = stream_of("fault_anon", 10, 20)
     anonymous = [l for l in faults(lines) if l.where == "anonymous"]
@@ -124,10 +129,12 @@ def tasks_are_in_the_stream():
     child = run.result["child"]
     texts = [l.rest for l in lines if l.kind == "task"]
     expect_true("the fork is there", any("forked process %d " % child in t for t in texts), texts)
-    expect_true("the exec is there", any("executed %s " % prog("task_end") in t for t in texts), texts)
+    expect_true("the exec is there", any("executed %s " % prog("task_end") in t for t in texts),
+                texts)
     own = [l.rest for l in lines if l.kind == "task" and l.pid == child]
     expect_true("the exit is there", any("exited with 9 " in t for t in own), own)
-    expect("names after exec", {l.comm for l in lines if l.kind == "call" and l.pid == child}, {"task_end"})
+    expect("names after exec", {l.comm for l in lines if l.kind == "call" and l.pid == child},
+           {"task_end"})
 
 
 @case
@@ -145,7 +152,8 @@ def stream_goes_where_a_reader_stops():
     """| head -1: memtrace ends by itself and the target goes on."""
     target = Target("task_spin", 2)
     target.say()
-    pipe = subprocess.Popen(["sh", "-c", '"$0" -s -p "$1" 2>"$2" | head -1', MEMTRACE, str(target.pid),
+    pipe = subprocess.Popen(["sh", "-c", '"$0" -s -p "$1" 2>"$2" | head -1', MEMTRACE,
+                             str(target.pid),
                              tmp("err")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENV)
     out = pipe.communicate(timeout=30)[0].decode()
     expect("lines that head let through", len(parse(out)), 1)

@@ -2,10 +2,12 @@
 """Processes and threads: each event has the right owner, children are followed
 or not as asked, and every way to begin and to end is survived."""
 
+import resource
 import signal
 
 from harness import (PAGE, Target, Tracer, attach, case, expect, expect_at_least, expect_match,
-                     expect_same_calls, expect_true, launch, load_report, prog, strace)
+                     expect_true, launch, load_report, prog, set_id_copy, tmp)
+from strace import expect_same_calls, strace
 from stream import calls, faults, parse
 
 
@@ -23,6 +25,54 @@ def every_call_has_its_thread():
         expect("munmap(.., %d): threads" % one["length"], {l.tid for l in own}, {one["tid"]})
         expect("munmap(.., %d): calls" % one["length"], len(own), one["times"])
         expect("munmap(.., %d): processes" % one["length"], {l.pid for l in own}, {target.pid})
+
+
+@case
+def threads_that_exist_before_the_attach():
+    for threads, limit in ((3, 1024), (60, 24)):
+        target = Target("calls_threads", threads, 50, "before")
+        # few descriptors are no obstacle: there may be some for each thread
+        tracer = Tracer("-s", "-p", target.pid, before=lambda limit=limit: soft_limit(
+            resource.RLIMIT_NOFILE, limit))
+        target.say()
+        results = target.wait_objects(threads)
+        expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
+        load_report(tracer.json_path)
+        lines = calls(parse(tracer.out.text()), "munmap")
+        for one in results:
+            own = [l.tid for l in lines if l.args[1] == str(one["length"])]
+            expect("munmap(.., %d): threads" % one["length"], own, [one["tid"]] * one["times"])
+
+
+@case
+def faults_of_threads_that_exist_before_the_attach():
+    target = Target("calls_threads", 20, 1, "before")
+    before = minflt(target.pid)
+    tracer = Tracer("-p", target.pid)
+    target.say()
+    target.wait_objects(20)
+    after = minflt(target.pid)
+    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    expect("faults (by /proc/PID/stat)", report["kernel"]["faults"]["minor"], after - before)
+    expect("threads", report["processes"][0]["threads"], 21)
+
+
+def minflt(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        return int(f.read().rsplit(")", 1)[1].split()[7])
+
+
+def soft_limit(what, soft):
+    resource.setrlimit(what, (soft, resource.getrlimit(what)[1]))
+
+
+@case
+def commands_keep_their_limits():
+    """What memtrace raises for itself is not the command's."""
+    run = launch(["sh", "-c", "ulimit -Sn; ulimit -Sl"], status=0, before=lambda: (
+        soft_limit(resource.RLIMIT_NOFILE, 64), soft_limit(resource.RLIMIT_MEMLOCK, 65536)))
+    expect("soft limits of the command", run.out.split(), ["64", "64"])
 
 
 @case
@@ -46,7 +96,8 @@ def fork_tree_is_followed():
     run = attach("task_fork", 2, 2, results=8)
     for one in run.results[:7]:
         process = run.process(one["pid"])
-        expect("process %d: mmap calls" % one["number"], process["kernel"]["mmap"]["calls"], one["mmap"])
+        expect("process %d: mmap calls" % one["number"], process["kernel"]["mmap"]["calls"],
+               one["mmap"])
         if one["number"]:
             expect("process %d: parent" % one["number"], process["ppid"], one["ppid"])
             expect("process %d: ended" % one["number"], process["ended"], True)
@@ -97,8 +148,10 @@ def posix_spawn_is_followed():
     expect("the child's parent", child["ppid"], spawned["pid"])
     own = [r for r in run.results if "brk" in r][0]
     # the image's own calls, and none of those made in it before by the parent's code
-    expect("the child's madvise calls", child["kernel"]["madvise"]["calls"], own["madvise"]["calls"])
-    expect("the parent's madvise calls", run.process(spawned["pid"])["kernel"]["madvise"]["calls"], 0)
+    expect("the child's madvise calls", child["kernel"]["madvise"]["calls"],
+           own["madvise"]["calls"])
+    expect("the parent's madvise calls", run.process(spawned["pid"])["kernel"]["madvise"]["calls"],
+           0)
 
 
 @case
@@ -116,7 +169,8 @@ def thread_and_leader_that_end_early():
     result = target.wait_objects()[0]
     expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
     report = load_report(tracer.json_path)
-    lines = [l for l in calls(parse(tracer.out.text()), "mmap") if l.args[1] == str(result["length"])]
+    lines = [l for l in calls(parse(tracer.out.text()), "mmap")
+             if l.args[1] == str(result["length"])]
     expect("calls of the last thread", len(lines), 25)
     expect("their thread", {l.tid for l in lines}, {result["tid"]})
     expect("their process", {l.pid for l in lines}, {target.pid})
@@ -142,7 +196,8 @@ def exec_from_another_thread():
     expect_same_calls("task_thread_exec calls_six", run.report["kernel"], traced)
     expect("processes", len(run.report["processes"]), 1)
     expect("name", run.root()["comm"], "calls_six")
-    expect("madvise calls", run.root()["kernel"]["madvise"]["calls"], run.result["madvise"]["calls"])
+    expect("madvise calls", run.root()["kernel"]["madvise"]["calls"],
+           run.result["madvise"]["calls"])
 
 
 @case
@@ -192,6 +247,28 @@ def daemon_is_followed():
 
 
 @case
+def daemon_that_outlives_the_command():
+    """As with strace -f: the run ends with the last process, the status is the command's."""
+    run = launch([prog("task_daemon"), 30, "outlive"], status=4)
+    process = run.process(run.result["pid"])
+    expect("the daemon's mmap calls", process["kernel"]["mmap"]["calls"], 30)
+    expect("the daemon has ended", process["ended"], True)
+
+
+@case(needs=("bpf", "set-id"))
+def set_id_program_is_exact_or_says_so():
+    """The kernel takes the fault events off a task that becomes somebody else."""
+    path = set_id_copy(prog("fault_anon"), tmp("somebody"))
+    run = launch([prog("rusage"), path], status=0)
+    waited = [r for r in run.results if "rusage" in r][0]
+    process = run.process(waited["rusage"])
+    expect("kernel_minflt", process["kernel_minflt"], waited["minflt"])
+    expect_at_least("calls", process["kernel"]["mmap"]["calls"], 5)
+    if process["kernel"]["faults"]["minor"] < waited["minflt"] - 8:
+        expect_match("the notes", "\n".join(run.report["notes"]), r"set-id")
+
+
+@case
 def attached_to_several():
     first, second = Target("fault_heap", 50), Target("fault_heap", 70)
     tracer = Tracer("-p", "%d,%d" % (first.pid, second.pid), targets=2)
@@ -201,11 +278,13 @@ def attached_to_several():
         results.append(target.wait_objects()[0])
     expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
     report = load_report(tracer.json_path)
-    expect("processes", sorted(p["pid"] for p in report["processes"]), sorted((first.pid, second.pid)))
+    expect("processes", sorted(p["pid"] for p in report["processes"]),
+           sorted((first.pid, second.pid)))
     for target, result in ((first, results[0]), (second, results[1])):
         process = [p for p in report["processes"] if p["pid"] == target.pid][0]
         expect("faults of %d" % target.pid, process["kernel"]["faults"]["minor"], result["minflt"])
-        expect("heap of %d" % target.pid, process["kernel"]["brk"]["grown_bytes"], result["pages"] * PAGE)
+        expect("heap of %d" % target.pid, process["kernel"]["brk"]["grown_bytes"],
+               result["pages"] * PAGE)
 
 
 @case

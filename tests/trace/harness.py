@@ -148,6 +148,23 @@ def _has_cgroup():
     return True
 
 
+def set_id_copy(path, to):
+    """A copy of a program that runs as nobody, whoever starts it."""
+    shutil.copy(path, to)
+    os.chown(to, 65534, 65534)
+    os.chmod(to, 0o4755)
+    return to
+
+
+def _has_set_id():
+    """Whether set-id programs work where the cases put them (not on a nosuid file system)."""
+    try:
+        done = _quiet([set_id_copy(shutil.which("id"), tmp("probe-id")), "-u"])
+    except OSError:
+        return False
+    return done is not None and done.stdout.strip() == b"65534"
+
+
 CAPABILITIES = {
     "root": lambda: os.geteuid() == 0,
     "bpf": _has_bpf,
@@ -168,6 +185,7 @@ CAPABILITIES = {
     "mount": lambda: _succeeds("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"),
     "setpriv": lambda: _succeeds("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                  "true"),
+    "set-id": _has_set_id,
     "full-device": lambda: os.path.exists("/dev/full"),
 }
 
@@ -190,6 +208,16 @@ def set_tmp(path):
 def tmp(name=None):
     """The case's own directory, or a path in it."""
     return _tmp if name is None else os.path.join(_tmp, name)
+
+
+_count = 0
+
+
+def numbered(pattern):
+    """A path in the case's directory that no other call returns."""
+    global _count
+    _count += 1
+    return tmp(pattern % _count)
 
 
 def prog(name):
@@ -327,11 +355,8 @@ class Target(Proc):
 class Tracer(Proc):
     """memtrace, with its probes in place."""
 
-    count = 0
-
     def __init__(self, *args, targets=1, **more):
-        Tracer.count += 1
-        self.json_path = tmp("report-%d.json" % Tracer.count)
+        self.json_path = numbered("report-%d.json")
         super().__init__([MEMTRACE, "--json=" + self.json_path, *args], **more)
         self.wait_ready(targets)
 
@@ -402,7 +427,8 @@ def check_faults(f):
         if None not in values:  # aggregated in the kernel (-a), these are not told apart
             expect("faults by %s" % what, sum(values), whole)
     if f["time_known"] is not None:
-        expect("faults in the histogram", sum(b["count"] for b in f["histogram_ns"]), f["time_known"])
+        expect("faults in the histogram", sum(b["count"] for b in f["histogram_ns"]),
+               f["time_known"])
         expect_between("faults with a known time", f["time_known"], 0, whole)
 
 
@@ -418,14 +444,15 @@ def load_report(path, lossy=False):
 
 def launch(argv, *, opts=(), wrap=(), lossy=False, status=None, **more):
     """memtrace OPTS --json=FILE -- ARGV, to its end."""
-    Tracer.count += 1
-    path = tmp("report-%d.json" % Tracer.count)
+    path = numbered("report-%d.json")
     proc = Proc([*wrap, MEMTRACE, *opts, "--json=" + path, "--", *argv], **more)
     got = proc.finish()
     if status is not None and got != status:
-        raise Failure("exit status of %s: expected %d got %d: %s" % (argv, status, got, proc.seen()))
+        raise Failure("exit status of %s: expected %d got %d: %s" % (argv, status, got,
+                                                                     proc.seen()))
     report = load_report(path, lossy)
-    return Run(got, proc.out.text() if proc.out else "", proc.err.text() if proc.err else "", report,
+    return Run(got, proc.out.text() if proc.out else "", proc.err.text() if proc.err else "",
+               report,
                proc.objects() if proc.out else [])
 
 
@@ -451,94 +478,6 @@ def memtrace(*args, **more):
     status = proc.finish()
     return Run(status, proc.out.text() if proc.out else "", proc.err.text() if proc.err else "",
                None, [])
-
-
-# --- strace --------------------------------------------------------------------------------
-
-_CALL = re.compile(r"^(?:(\d+) +)?(\w+)\((.*)\) += (-?\w+)(.*)$")
-_UNFINISHED = re.compile(r"^(?:(\d+) +)?(\w+)\((.*?),? *<unfinished \.\.\.>$")
-_RESUMED = re.compile(r"^(?:(\d+) +)?<\.\.\. (\w+) resumed>,? ?(.*)$")
-_LENGTH = {"mmap": 1, "munmap": 1, "mremap": 2, "madvise": 1, "mprotect": 1}
-
-
-def strace(argv, **more):
-    """strace -f of a program: {"lines": [...], call: {"calls", "failed", "bytes"}}.
-
-    Counted line by line, and checked against strace's own table (-C), so that
-    what is compared is what `strace -f -c` says. "failed" of brk, for which the kernel has no
-    error, are the calls that did not get what they asked for; "bytes" are rounded
-    up to pages, of the calls that succeeded; not counted for brk.
-    """
-    Tracer.count += 1
-    path = tmp("strace-%d" % Tracer.count)
-    done = subprocess.run(["strace", "-f", "-C", "-qq", "-o", path, "-e", "signal=none",
-                           "-e", "trace=" + ",".join(CALLS) + ",?mmap2,?old_mmap",
-                           *[str(a) for a in argv]],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=ENV, timeout=120, **more)
-    lines, table = _read_strace(path)
-    counts = {name: {"calls": 0, "failed": 0, "bytes": 0} for name in CALLS}
-    errors = dict.fromkeys(CALLS, 0)
-    for _, name, args, ret in lines:
-        one = counts[name]
-        one["calls"] += 1
-        if name == "brk":
-            one["failed"] += args[0] != "NULL" and args[0] != ret
-        elif ret == "-1":
-            one["failed"] += 1
-            errors[name] += 1
-        else:
-            one["bytes"] += -(-int(args[_LENGTH[name]]) // PAGE) * PAGE
-    for name in CALLS:
-        expect("strace's own count of %s" % name, table.get(name, (0, 0)),
-               (counts[name]["calls"], errors[name]))
-    return {"lines": lines, "counts": counts, "status": done.returncode,
-            "out": done.stdout.decode(errors="replace")}
-
-
-def _read_strace(path):
-    lines, table, begun = [], {}, {}
-    with open(path) as f:
-        for line in f:
-            line = line.rstrip("\n")
-            row = re.match(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:(\d+) +)?(\w+)$", line)
-            if row and row[3] != "total":
-                name = _plain(row[3])
-                old = table.get(name, (0, 0))
-                table[name] = (old[0] + int(row[1]), old[1] + int(row[2] or 0))
-                continue
-            cut = _UNFINISHED.match(line)
-            if cut:
-                begun[cut[1]] = cut[3]
-                continue
-            rest = _RESUMED.match(line)
-            if rest:
-                front = begun.pop(rest[1])
-                joint = ", " if front and not rest[3].startswith(")") else ""
-                line = "%s %s(%s%s%s" % (rest[1], rest[2], front, joint, rest[3])
-            call = _CALL.match(line)
-            if call and _plain(call[2]) in CALLS:
-                lines.append((int(call[1] or 0), _plain(call[2]), call[3].split(", "), call[4]))
-    return lines, table
-
-
-def _plain(name):
-    return {"mmap2": "mmap", "old_mmap": "mmap"}.get(name, name)
-
-
-def call_counts(kernel, keys=("calls", "failed", "bytes")):
-    """The part of a report's kernel{} that strace() has too."""
-    return {name: {key: kernel[name][key] for key in keys if name != "brk" or key != "bytes"}
-            for name in CALLS}
-
-
-def expect_same_calls(what, kernel, traced, keys=("calls", "failed", "bytes")):
-    """A report's kernel{} against strace()."""
-    want = {name: {key: traced["counts"][name][key] for key in keys
-                   if name != "brk" or key != "bytes"} for name in CALLS}
-    got = call_counts(kernel, keys)
-    for name in CALLS:
-        expect("%s: %s (strace | memtrace)" % (what, name), got[name], want[name])
 
 
 # --- waiting -------------------------------------------------------------------------------
@@ -595,7 +534,8 @@ def bpf_objects():
             listed = json.loads(done.stdout or b"[]")
         except ValueError:
             continue
-        found |= {(kind, one["id"]) for one in listed if not str(one.get("type", "")).startswith("cgroup")}
+        found |= {(kind, one["id"]) for one in listed
+                  if not str(one.get("type", "")).startswith("cgroup")}
     return found
 
 

@@ -12,19 +12,21 @@ from harness import Failure
 
 _LINE = re.compile(r"^ *(-?\d+\.\d{6}) \[(\d+)/(\d+) ((?:[^\]\\]|\\.)*)\] (.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)\) = (.+?) <([\d.]+)us\+?>(.*)$")
-_FAULT = re.compile(r"^fault (read|write|exec|\?) (NULL|0x[0-9a-f]+) (minor|MAJOR)((?: copy-on-write)?"
-                    r"(?: in kernel)?) (.*?) <(\?|[\d.]+us\+?)>(.*)$")
+_FAULT = re.compile(r"^fault (read|write|exec|\?) (NULL|0x[0-9a-f]+) (minor|MAJOR)"
+                    r"((?: copy-on-write)?(?: in kernel)?) (.*?) <(\?|[\d.]+us\+?)>(.*)$")
 
 
 class Line:
-    """kind: "call" (name, args, result), "fault" (access, address, major, where, words) or "task" (text)."""
+    """One event. kind "call" has name, args, result; "fault" has access, address, major,
+    words, where; "task" has only the rest of the line."""
 
     def __init__(self, text):
         head = _LINE.match(text)
         if not head:
             raise Failure("stream line: expected 'seconds [pid/tid comm] ...' got %r" % text)
         self.text, self.rest = text, head[5]
-        self.seconds, self.pid, self.tid, self.comm = float(head[1]), int(head[2]), int(head[3]), head[4]
+        self.seconds, self.comm = float(head[1]), head[4]
+        self.pid, self.tid = int(head[2]), int(head[3])
         call, fault = _CALL.match(self.rest), _FAULT.match(self.rest)
         if call:
             self.kind, self.name, self.result, self.remark = "call", call[1], call[3], call[5]

@@ -37,8 +37,11 @@ int counter__program(int counter, enum bpf_prog_type type, enum bpf_attach_type 
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0),
 	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach,
-		    .attach_btf_id = btf_id);
+	struct bpf_prog_load_opts opts = {
+		.sz = sizeof(opts),
+		.expected_attach_type = attach,
+		.attach_btf_id = btf_id,
+	};
 	int fd = bpf_prog_load(type, "mt_doctor", "Dual MIT/GPL", add_one,
 			       sizeof(add_one) / sizeof(add_one[0]), &opts);
 
@@ -94,7 +97,7 @@ void probe__ringbuf(struct exam *e, struct check *c)
 
 void probe__task_storage(struct exam *e, struct check *c)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	struct bpf_map_create_opts opts = {.sz = sizeof(opts), .map_flags = BPF_F_NO_PREALLOC};
 	struct btf *types = btf__new_empty();
 	int fd, id;
 

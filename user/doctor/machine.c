@@ -137,8 +137,10 @@ void probe__permissions(struct exam *e, struct check *c)
 		c->mend = "run it outside the container, or in one without user namespaces";
 		return;
 	}
-	if (e->may_bpf)
+	if (e->may_bpf) {
 		c->follows = NULL;
+		c->mend = "run it as root";
+	}
 	if (geteuid() == 0)
 		c->mend = "root is limited here: give them back where the container or the service "
 			  "is configured";

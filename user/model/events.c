@@ -50,11 +50,15 @@ static struct vma mmap__vma(const struct process *p, const struct rec_call *c)
 	return v;
 }
 
-static int call__brk(struct process *p, const struct rec_call *c, struct call_stats *s, struct place *place)
+static int call__brk(struct process *p, const struct rec_call *c, struct call_stats *s,
+		     struct place *place)
 {
 	uint64_t old = page_up(c->old_brk), now = page_up(c->ret);
-	struct vma v = { .start = old, .end = now, .file = NO_FILE, .kind = VMA_HEAP,
-			 .prot = PROT_READ | PROT_WRITE };
+	struct vma v = {.start = old,
+			.end = now,
+			.file = NO_FILE,
+			.kind = VMA_HEAP,
+			.prot = PROT_READ | PROT_WRITE};
 
 	if ((uint64_t)c->ret >= c->old_brk) {
 		s->grown_bytes += c->ret - c->old_brk;
@@ -73,7 +77,7 @@ static int call__mremap(struct process *p, const struct rec_call *c, struct call
 {
 	uint64_t from = c->arg[0], old = page_up(c->arg[1]), now = page_up(c->arg[2]);
 	const struct vma *source = space__find(&p->space, from);
-	struct vma v = { .file = NO_FILE, .kind = VMA_ANON, .prot = PROT_READ | PROT_WRITE };
+	struct vma v = {.file = NO_FILE, .kind = VMA_ANON, .prot = PROT_READ | PROT_WRITE};
 
 	if (source) {
 		v = *source;
@@ -180,8 +184,8 @@ static unsigned histogram__bucket(uint64_t ns)
 	return b < HIST_BUCKETS ? b : HIST_BUCKETS - 1;
 }
 
-static void fault__count_access(struct fault_stats *s, const struct rec_fault *f, const struct vma *v,
-				struct place *place)
+static void fault__count_access(struct fault_stats *s, const struct rec_fault *f,
+				const struct vma *v, struct place *place)
 {
 	if (f->h.flags & FAULT_NO_ENTRY) {
 		s->access_unknown++;
@@ -229,7 +233,7 @@ int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
 		s->user++;
 	fault__count_access(s, f, v, place);
 	if (!v && p->nearly < EARLY_FAULTS)
-		p->early[p->nearly++] = (struct early_fault){ f->addr, major };
+		p->early[p->nearly++] = (struct early_fault){f->addr, major};
 	else
 		region__fault(p, v ? model__class(m, v) : REGION_UNKNOWN, major);
 	return 0;

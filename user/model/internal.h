@@ -72,7 +72,8 @@ struct model {
 };
 
 struct process *model__live(const struct model *m, pid_t pid);
-struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm, uint64_t ts_ns);
+struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm,
+				   uint64_t ts_ns);
 
 /* The place of a stack in a process; NULL: no memory. */
 struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip);

@@ -89,7 +89,7 @@ uint32_t model__file(struct model *m, uint64_t ino, uint32_t dev, const char *pa
 	    hmap__set(&m->by_vnode, key, m->nfiles))
 		return NO_FILE;
 	f = &m->files[m->nfiles];
-	*f = (struct file){ .ino = ino, .dev = dev, .path = path ? strdup(path) : NULL };
+	*f = (struct file){.ino = ino, .dev = dev, .path = path ? strdup(path) : NULL};
 	return m->nfiles++;
 }
 
@@ -146,7 +146,8 @@ struct process *model__live(const struct model *m, pid_t pid)
 	return i ? m->processes[*i] : NULL;
 }
 
-struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm, uint64_t ts_ns)
+struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm,
+				   uint64_t ts_ns)
 {
 	struct process *p = calloc(1, sizeof(*p));
 	unsigned i;
@@ -166,11 +167,13 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 	p->r.threads = 1;
 	p->r.rss_bytes = p->r.rss_peak_bytes = UNKNOWN;
 	for (i = 0; i < REGION_CLASSES; i++)
-		p->r.regions[i].mappings = p->r.regions[i].bytes = p->r.regions[i].resident_bytes = UNKNOWN;
+		p->r.regions[i].mappings = p->r.regions[i].bytes = p->r.regions[i].resident_bytes =
+			UNKNOWN;
 	return p;
 }
 
-int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe, bool launched)
+int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe,
+		    bool launched)
 {
 	struct process *p = model__new_process(m, pid, ppid, comm, m->start_ns);
 
@@ -300,8 +303,11 @@ static int model__take_exec(struct model *m, const struct rec_exec *e)
 static int model__take_vma(struct model *m, const struct rec_vma *r)
 {
 	struct process *p = model__get(m, &r->h);
-	struct vma v = { .start = r->start, .end = r->end, .offset = r->pgoff, .file = NO_FILE,
-			 .prot = r->prot & 0xf };
+	struct vma v = {.start = r->start,
+			.end = r->end,
+			.offset = r->pgoff,
+			.file = NO_FILE,
+			.prot = r->prot & 0xf};
 	struct vma *pending;
 
 	if (!p)
@@ -403,7 +409,8 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 {
 	struct process *p;
 
-	if (len < sizeof(*r) || r->kind <= REC_NONE || r->kind >= REC_KINDS || len < record__min_len(r->kind))
+	if (len < sizeof(*r) || r->kind <= REC_NONE || r->kind >= REC_KINDS ||
+	    len < record__min_len(r->kind))
 		return -EBADMSG;
 	switch (r->kind) {
 	case REC_FORK:
@@ -562,5 +569,5 @@ void model__sample_mapped(struct model *m, uint64_t ts_ns)
 		m->nmapped = MAPPED_POINTS / 2;
 		m->mapped_every_ns *= 2;
 	}
-	m->mapped[m->nmapped++] = (struct mapped_point){ t, m->mapped_bytes, m->heap_bytes };
+	m->mapped[m->nmapped++] = (struct mapped_point){t, m->mapped_bytes, m->heap_bytes};
 }

@@ -25,7 +25,8 @@ void model__free(struct model *m);
 int model__apply(struct model *m, const struct rec *r, size_t len);
 
 /* A process that the user asked for. launched: what it did before its exec does not count. */
-int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe, bool launched);
+int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe,
+		    bool launched);
 
 /* What is known of a process when it is first met, from outside: its mappings at ts_ns. */
 int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns);
@@ -58,7 +59,8 @@ struct process_report *model__process(struct model *m, pid_t pid); /* to fill in
 /* How the model asks for names; see symbol.h. module = the model's file number. */
 struct model_names {
 	void *ctx;
-	int (*resolve)(void *ctx, uint32_t file, uint64_t offset, bool is_return, struct frame *out, int max);
+	int (*resolve)(void *ctx, uint32_t file, uint64_t offset, bool is_return, struct frame *out,
+		       int max);
 	int (*leaf_is_bare)(void *ctx, uint32_t file, uint64_t offset);
 	int (*follows_call)(void *ctx, uint32_t file, uint64_t offset);
 };

@@ -16,13 +16,13 @@ static bool step__of(const struct process *p, uint64_t addr, struct step *out)
 {
 	const struct vma *v = space__find(&p->space, addr);
 
-	*out = (struct step){ NO_FILE, addr };
+	*out = (struct step){NO_FILE, addr};
 	if (!v)
 		return !p->has_space;
 	if (!(v->prot & PROT_EXEC))
 		return false;
 	if (v->file != NO_FILE)
-		*out = (struct step){ v->file, v->offset + (addr - v->start) };
+		*out = (struct step){v->file, v->offset + (addr - v->start)};
 	return true;
 }
 
@@ -35,7 +35,7 @@ static uint32_t stack__steps(const struct process *p, const struct rec_stack *st
 	*has_leaf = false;
 	*cut = !st || st->h.flags != 0;
 	if (!step__of(p, st ? st->ip[0] : ip, &steps[n]))
-		steps[0] = (struct step){ NO_FILE, st ? st->ip[0] : ip };
+		steps[0] = (struct step){NO_FILE, st ? st->ip[0] : ip};
 	n = 1;
 	if (st && st->leaf_word && step__of(p, st->leaf_word, &steps[n])) {
 		*has_leaf = true;
@@ -74,7 +74,8 @@ static bool place__is(const struct place *p, const struct step *steps, uint32_t 
 }
 
 /* The number of the place with these steps, made if new; SIZE_MAX: no memory. */
-static size_t model__intern(struct model *m, const struct step *steps, uint32_t n, bool has_leaf, bool cut)
+static size_t model__intern(struct model *m, const struct step *steps, uint32_t n, bool has_leaf,
+			    bool cut)
 {
 	uint64_t h = steps__hash(steps, n, has_leaf), *found;
 	struct place *p;
@@ -87,7 +88,7 @@ static size_t model__intern(struct model *m, const struct step *steps, uint32_t 
 	if (array__grow(&m->places, &m->places_room, m->nplaces, sizeof(*m->places)))
 		return SIZE_MAX;
 	p = &m->places[m->nplaces];
-	*p = (struct place){ .nsteps = n, .has_leaf = has_leaf, .cut = cut };
+	*p = (struct place){.nsteps = n, .has_leaf = has_leaf, .cut = cut};
 	p->steps = malloc(n * sizeof(*steps));
 	if (!p->steps || hmap__set(&m->by_steps, h, m->nplaces)) {
 		free(p->steps);

@@ -16,12 +16,12 @@
 
 #define INLINE_MAX 16 /* functions inlined into one another at one address */
 
-const char *const vmcall_name[VMCALLS] = { "brk", "mmap", "munmap", "mremap", "madvise", "mprotect" };
-const char *const region_name[REGION_CLASSES] = { "text", "data", "heap", "mmap",
-						  "stack", "file", "other", "unknown" };
-const char *const rec_kind_name[REC_KINDS] = { "none",	"brk",	 "mmap", "munmap", "mremap",
-					       "madvise", "mprotect", "fault", "fork",   "exec",
-					       "exit",	"stack", "vma",	 "file" };
+const char *const vmcall_name[VMCALLS] = {"brk", "mmap", "munmap", "mremap", "madvise", "mprotect"};
+const char *const region_name[REGION_CLASSES] = {"text",  "data", "heap",  "mmap",
+						 "stack", "file", "other", "unknown"};
+const char *const rec_kind_name[REC_KINDS] = {"none",	 "brk",	     "mmap",  "munmap", "mremap",
+					      "madvise", "mprotect", "fault", "fork",	"exec",
+					      "exit",	 "stack",    "vma",   "file"};
 
 const char *model__version(void)
 {
@@ -38,11 +38,13 @@ static void sum_words(uint64_t *to, const uint64_t *from, size_t n)
 	}
 }
 
-#define SUM(to, from) sum_words((uint64_t *)(to), (const uint64_t *)(from), sizeof(*(to)) / (sizeof(uint64_t)))
+#define SUM(to, from) \
+	sum_words((uint64_t *)(to), (const uint64_t *)(from), sizeof(*(to)) / (sizeof(uint64_t)))
 
 /* Drop steps that cannot be: a leaf word whose function had a frame, and what follows a frame
  * that is not behind a call. */
-static uint32_t place__clean(const struct place *p, struct step *out, bool *cut, const struct model_names *names)
+static uint32_t place__clean(const struct place *p, struct step *out, bool *cut,
+			     const struct model_names *names)
 {
 	uint32_t i, n = 0;
 
@@ -54,7 +56,8 @@ static uint32_t place__clean(const struct place *p, struct step *out, bool *cut,
 			if (p->steps[0].file == NO_FILE ||
 			    names->leaf_is_bare(names->ctx, p->steps[0].file, p->steps[0].at) != 1)
 				continue;
-		} else if (i && s->file != NO_FILE && names->follows_call(names->ctx, s->file, s->at) == 0) {
+		} else if (i && s->file != NO_FILE &&
+			   names->follows_call(names->ctx, s->file, s->at) == 0) {
 			*cut = true;
 			break;
 		}
@@ -65,8 +68,15 @@ static uint32_t place__clean(const struct place *p, struct step *out, bool *cut,
 
 static bool is_start(const char *function)
 {
-	static const char *const starts[] = { "main", "_start", "start_thread", "clone", "clone3", "__clone",
-					      "__clone3", "__libc_start_main", "__libc_start_call_main" };
+	static const char *const starts[] = {"main",
+					     "_start",
+					     "start_thread",
+					     "clone",
+					     "clone3",
+					     "__clone",
+					     "__clone3",
+					     "__libc_start_main",
+					     "__libc_start_call_main"};
 	size_t i;
 
 	for (i = 0; function && i < sizeof(starts) / sizeof(*starts); i++)
@@ -76,7 +86,8 @@ static bool is_start(const char *function)
 }
 
 /* Name the steps. The stack is whole when it reaches a function where stacks begin. */
-static int site__name(struct site *s, const struct step *steps, uint32_t n, const struct model_names *names)
+static int site__name(struct site *s, const struct step *steps, uint32_t n,
+		      const struct model_names *names)
 {
 	struct frame frames[INLINE_MAX];
 	size_t room = 0;
@@ -171,7 +182,7 @@ static int report__sort_sites(struct report *r)
 static int report__sites(struct report *r, struct model *m, const struct model_names *names)
 {
 	struct step steps[STACK_FRAMES + 1];
-	struct hmap seen = { 0 };
+	struct hmap seen = {0};
 	size_t i, room = 0;
 	int err = 0;
 
@@ -191,7 +202,7 @@ static int report__sites(struct report *r, struct model *m, const struct model_n
 			if (err)
 				break;
 			s = &r->sites[r->nsites];
-			*s = (struct site){ .truncated = cut };
+			*s = (struct site){.truncated = cut};
 			err = site__name(s, steps, n, names);
 			if (!err)
 				err = hmap__set(&seen, h, r->nsites);
@@ -214,7 +225,7 @@ static int report__processes(struct report *r, struct model *m)
 		return -ENOMEM;
 	r->nprocesses = m->nprocesses;
 	for (c = 0; c < REGION_CLASSES; c++)
-		r->regions[c] = (struct region_stats){ UNKNOWN, UNKNOWN, UNKNOWN, 0, 0 };
+		r->regions[c] = (struct region_stats){UNKNOWN, UNKNOWN, UNKNOWN, 0, 0};
 	r->rss_bytes = UNKNOWN;
 	for (i = 0; i < m->nprocesses; i++) {
 		struct process *p = m->processes[i];
@@ -233,12 +244,17 @@ static int report__processes(struct report *r, struct model *m)
 	return 0;
 }
 
-static void report__events(struct report *r, const struct event_counts *counts, const uint64_t *delivered)
+static void report__events(struct report *r, const struct event_counts *counts,
+			   const uint64_t *delivered)
 {
-	unsigned i;
+	size_t i;
+
+	/* The kernel's fault counts of threads that ended came with their exits. */
+	for (i = 0; counts->lost[REC_EXIT] && i < r->nprocesses; i++)
+		r->processes[i].kernel_minflt = r->processes[i].kernel_majflt = UNKNOWN;
 
 	for (i = 0; i < REC_KINDS; i++) {
-		r->events[i] = (struct loss){ counts->seen[i], counts->lost[i] };
+		r->events[i] = (struct loss){counts->seen[i], counts->lost[i]};
 		r->seen += counts->seen[i];
 		r->lost += counts->lost[i];
 		r->delivered += delivered[i];

@@ -33,7 +33,8 @@ struct call_stats {
 	uint64_t populated; /* faults the kernel accounted inside the calls without an exception */
 };
 
-#define HIST_BUCKETS 32 /* bucket i: service time in [2^i, 2^(i+1)) ns; 0 also holds 0 ns; the last is open */
+#define HIST_BUCKETS \
+	32 /* bucket i: service time in [2^i, 2^(i+1)) ns; 0 also holds 0 ns; the last is open */
 
 struct fault_stats {
 	uint64_t minor, major; /* minor + major = all */
@@ -46,8 +47,17 @@ struct fault_stats {
 	uint64_t histogram[HIST_BUCKETS];
 };
 
-enum region_class { REGION_TEXT, REGION_DATA, REGION_HEAP, REGION_MMAP, REGION_STACK, REGION_FILE,
-		    REGION_OTHER, REGION_UNKNOWN, REGION_CLASSES };
+enum region_class {
+	REGION_TEXT,
+	REGION_DATA,
+	REGION_HEAP,
+	REGION_MMAP,
+	REGION_STACK,
+	REGION_FILE,
+	REGION_OTHER,
+	REGION_UNKNOWN,
+	REGION_CLASSES
+};
 extern const char *const region_name[REGION_CLASSES]; /* "text", "data", "heap", "mmap", ... */
 
 struct region_stats {
@@ -74,7 +84,9 @@ struct site {
 	uint64_t call_ns;
 	uint64_t mapped_bytes; /* by mmap, brk growth and mremap growth that succeeded */
 	uint64_t unmapped_bytes;
-	struct { uint64_t minor, major, cow, time_ns; } faults;
+	struct {
+		uint64_t minor, major, cow, time_ns;
+	} faults;
 };
 
 struct process_report {
@@ -118,8 +130,8 @@ struct report {
 	struct fault_stats faults;
 	struct region_stats regions[REGION_CLASSES];
 	uint64_t rss_bytes; /* sum of what is known; UNKNOWN when nothing is */
-	uint64_t rss_parts_direct_mmap, rss_parts_heap, rss_parts_file, rss_parts_stack, rss_parts_other,
-		rss_parts_unknown; /* UNKNOWN when rss_bytes is */
+	uint64_t rss_parts_direct_mmap, rss_parts_heap, rss_parts_file, rss_parts_stack,
+		rss_parts_other, rss_parts_unknown; /* UNKNOWN when rss_bytes is */
 	/* seen = delivered + lost, by kind (enum rec_kind) */
 	struct loss events[REC_KINDS];
 	uint64_t seen, delivered, lost;

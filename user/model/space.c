@@ -16,7 +16,7 @@ void space__clear(struct space *s)
 	uint32_t changes = s->code_changes + 1;
 
 	free(s->vmas);
-	*s = (struct space){ .code_changes = changes };
+	*s = (struct space){.code_changes = changes};
 }
 
 int space__copy(struct space *to, const struct space *from)
@@ -105,7 +105,8 @@ static int space__split(struct space *s, uint64_t addr)
 
 static bool vma__continues(const struct vma *a, const struct vma *b)
 {
-	return a->end == b->start && a->kind == b->kind && a->prot == b->prot && a->flags == b->flags &&
+	return a->end == b->start && a->kind == b->kind && a->prot == b->prot &&
+	       a->flags == b->flags &&
 	       (a->kind != VMA_FILE ||
 		(a->file == b->file && a->offset + (a->end - a->start) == b->offset));
 }

@@ -80,7 +80,7 @@ int order__add(struct order *o, unsigned lane, const struct rec *r, size_t len)
 	e = l->entries;
 	for (i = l->count++; i > l->head && e[i - 1].ts_ns > r->ts_ns; i--)
 		e[i] = e[i - 1];
-	e[i] = (struct entry){ r->ts_ns, r, len };
+	e[i] = (struct entry){r->ts_ns, r, len};
 	return 0;
 }
 

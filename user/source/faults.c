@@ -57,8 +57,8 @@ static int faults__keep(struct fault_events *f, int fd)
 	return 0;
 }
 
-static int faults__open_one(struct fault_events *f, struct perf_event_attr *a, int config, pid_t tid, int cpu,
-			    int prog_fd)
+static int faults__open_one(struct fault_events *f, struct perf_event_attr *a, int config,
+			    pid_t tid, int cpu, int prog_fd)
 {
 	int fd;
 
@@ -87,7 +87,8 @@ static int faults__open_pair(struct fault_events *f, struct perf_event_attr *a, 
 {
 	int err = faults__open_one(f, a, PERF_COUNT_SW_PAGE_FAULTS_MIN, tid, cpu, minor_prog_fd);
 
-	return err ? err : faults__open_one(f, a, PERF_COUNT_SW_PAGE_FAULTS_MAJ, tid, cpu, major_prog_fd);
+	return err ? err :
+		     faults__open_one(f, a, PERF_COUNT_SW_PAGE_FAULTS_MAJ, tid, cpu, major_prog_fd);
 }
 
 static struct perf_event_attr fault_attr(void)
@@ -104,17 +105,20 @@ static void explain(pid_t pid, int err)
 {
 	if (err == -EMFILE || err == -ENFILE)
 		log__error("process %d: too many threads for our file descriptors (two for each); raise "
-			   "`ulimit -n`", pid);
+			   "`ulimit -n`",
+			   pid);
 	else if (err == -EACCES || err == -EPERM)
 		log__error("process %d: not permitted to count its page faults: CAP_PERFMON, and "
-			   "CAP_SYS_PTRACE for another user's process, are needed", pid);
+			   "CAP_SYS_PTRACE for another user's process, are needed",
+			   pid);
 	else
-		log__error("process %d: cannot count its page faults: %s", pid, strerrorname_np(-err));
+		log__error("process %d: cannot count its page faults: %s", pid,
+			   strerrorname_np(-err));
 }
 
 /* One pass over /proc/PID/task: open for threads not in `known`. Returns how many were new, or -errno. */
-static int faults__scan(struct fault_events *f, struct perf_event_attr *a, pid_t pid, struct hmap *known,
-			int minor_prog_fd, int major_prog_fd)
+static int faults__scan(struct fault_events *f, struct perf_event_attr *a, pid_t pid,
+			struct hmap *known, int minor_prog_fd, int major_prog_fd)
 {
 	char path[64];
 	struct dirent *e;
@@ -142,11 +146,11 @@ static int faults__scan(struct fault_events *f, struct perf_event_attr *a, pid_t
 	return err ? err : added;
 }
 
-int faults__open_process(struct fault_events *f, pid_t pid, bool on_exec, bool follow, int minor_prog_fd,
-			 int major_prog_fd)
+int faults__open_process(struct fault_events *f, pid_t pid, bool on_exec, bool follow,
+			 int minor_prog_fd, int major_prog_fd)
 {
 	struct perf_event_attr a = fault_attr();
-	struct hmap known = { 0 };
+	struct hmap known = {0};
 	int n;
 
 	a.inherit = 1;

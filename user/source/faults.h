@@ -20,8 +20,8 @@ void faults__free(struct fault_events *f);
  * All threads of pid. on_exec: the events begin with its next exec. Failures
  * are printed; 0 or -errno.
  */
-int faults__open_process(struct fault_events *f, pid_t pid, bool on_exec, bool follow, int minor_prog_fd,
-			 int major_prog_fd);
+int faults__open_process(struct fault_events *f, pid_t pid, bool on_exec, bool follow,
+			 int minor_prog_fd, int major_prog_fd);
 int faults__open_cpus(struct fault_events *f, int minor_prog_fd, int major_prog_fd);
 
 #endif /* MEMTRACE_SOURCE_FAULTS_H */

@@ -44,8 +44,6 @@ struct kernel {
 	uint64_t delivered[REC_KINDS];
 	struct fault_events *faults;
 	int cgroup_fd;
-	bool detached;
-	struct event_counts final; /* when detached */
 };
 
 static uint64_t now_ns(void)
@@ -94,7 +92,8 @@ static int kernel__make_rings(struct kernel *k)
 
 	for (i = 0; i < k->nrings; i++) {
 		uint32_t key = i;
-		int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "memtrace_ring", 0, 0, k->ring_bytes, NULL);
+		int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "memtrace_ring", 0, 0, k->ring_bytes,
+					NULL);
 
 		if (fd < 0)
 			return -errno;
@@ -113,7 +112,8 @@ static void kernel__choose_programs(struct kernel *k)
 {
 	struct bpf_program *p;
 
-	bpf_object__for_each_program(p, k->skel->obj) {
+	bpf_object__for_each_program(p, k->skel->obj)
+	{
 		bool machine = !strncmp(bpf_program__name(p), "machine_", strlen("machine_"));
 
 		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE));
@@ -176,7 +176,8 @@ static int kernel__use_cgroup(struct kernel *k, const char *path)
 		log__error("cgroup %s: cannot open it: %s", path, strerror(-err));
 		return err;
 	}
-	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.match_cgroup), &zero, &k->cgroup_fd, BPF_ANY)) {
+	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.match_cgroup), &zero, &k->cgroup_fd,
+				BPF_ANY)) {
 		int err = -errno;
 
 		log__error("cgroup %s: not a directory of the version 2 hierarchy (%s); "
@@ -346,14 +347,18 @@ int kernel__add(struct kernel *k, pid_t pid, bool launched)
 		before = k->skel->bss->marked;
 		err = kernel__iterate(k->skel->progs.mark_threads, 0, NULL, NULL);
 		if (err) {
-			log__error("process %d: cannot mark its threads: %s", pid, strerrorname_np(-err));
+			log__error("process %d: cannot mark its threads: %s", pid,
+				   strerrorname_np(-err));
 			return err;
 		}
 	} while (k->skel->bss->marked != before);
+	err = faults__open_process(k->faults, pid, launched, k->follow,
+				   bpf_program__fd(k->skel->progs.fault_minor),
+				   bpf_program__fd(k->skel->progs.fault_major));
+	if (!err)
+		err = kernel__iterate(k->skel->progs.arm_threads, 0, NULL, NULL);
 	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.roots), &key);
-	return faults__open_process(k->faults, pid, launched, k->follow,
-				    bpf_program__fd(k->skel->progs.fault_minor),
-				    bpf_program__fd(k->skel->progs.fault_major));
+	return err;
 }
 
 int kernel__reopen(struct kernel *k, pid_t pid)
@@ -388,17 +393,29 @@ int kernel__poll(struct kernel *k, bool last)
 	return err;
 }
 
-void kernel__detach(struct kernel *k)
+/* Detach the programs of a section prefix. */
+static void kernel__detach_section(struct kernel *k, const char *prefix)
 {
 	struct bpf_object_skeleton *s = k->skel->skeleton;
 	int i;
 
-	faults__close(k->faults);
 	for (i = 0; i < s->prog_cnt; i++) {
+		if (strncmp(bpf_program__section_name(*s->progs[i].prog), prefix, strlen(prefix)))
+			continue;
 		bpf_link__destroy(*s->progs[i].link);
 		*s->progs[i].link = NULL;
 	}
-	k->detached = true;
+}
+
+void kernel__detach(struct kernel *k)
+{
+	/*
+	 * The calls before the faults: they also note the kernel's fault counts, which must not run
+	 * ahead of the faults seen. What tells the access of a fault goes last.
+	 */
+	kernel__detach_section(k, "tp_btf/sys_");
+	faults__close(k->faults);
+	kernel__detach_section(k, "tp_btf/");
 }
 
 double kernel__fill(const struct kernel *k)
@@ -459,8 +476,8 @@ static void machine_row__sum(struct machine_row *sum, const struct machine_row *
 	}
 }
 
-int kernel__machine(struct kernel *k, bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row),
-		    void *ctx)
+int kernel__machine(struct kernel *k,
+		    bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row), void *ctx)
 {
 	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.machine), err = 0;
 	uint32_t keys[2], *key = NULL;

@@ -64,8 +64,8 @@ int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivere
 int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_row *row), void *ctx);
 
 /* KERNEL_MACHINE: call fn for each process; when it returns false the row is deleted. */
-int kernel__machine(struct kernel *k, bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row),
-		    void *ctx);
+int kernel__machine(struct kernel *k,
+		    bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row), void *ctx);
 
 uint64_t kernel__late(const struct kernel *k);
 

@@ -48,6 +48,7 @@ int privilege__check(void)
 		return 0;
 	log__error("not permitted to load BPF programs: missing %s%s%s; run it as root, or give it the "
 		   "capabilities: setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep memtrace",
-		   bpf ? "" : "CAP_BPF", !bpf && !perfmon ? " and " : "", perfmon ? "" : "CAP_PERFMON");
+		   bpf ? "" : "CAP_BPF", !bpf && !perfmon ? " and " : "",
+		   perfmon ? "" : "CAP_PERFMON");
 	return -EPERM;
 }

@@ -82,10 +82,12 @@ int process__check(pid_t pid)
 	if (pid == getpid())
 		log__error("process %d: that is memtrace itself", pid);
 	else if (flags & KERNEL_THREAD)
-		log__error("process %d (%s): a kernel thread, which has no memory of its own", pid, comm);
+		log__error("process %d (%s): a kernel thread, which has no memory of its own", pid,
+			   comm);
 	else if (state == 'Z' || state == 'X')
 		log__error("process %d (%s): it has ended already (a zombie that its parent %d has not "
-			   "collected)", pid, comm, ppid);
+			   "collected)",
+			   pid, comm, ppid);
 	else if (tgid && tgid != pid)
 		log__error("process %d (%s): a thread of process %d; trace that one, with all its threads",
 			   pid, comm, tgid);
@@ -102,7 +104,8 @@ readable:
 		err = -errno;
 		if (err == -EACCES || err == -EPERM)
 			log__error("process %d (%s): not permitted to look into it: another user's, needs "
-				   "CAP_SYS_PTRACE (run memtrace as root)", pid, comm);
+				   "CAP_SYS_PTRACE (run memtrace as root)",
+				   pid, comm);
 		else
 			log__error("process %d (%s): %s", pid, comm, strerror(-err));
 		return err;
@@ -121,6 +124,20 @@ int process__identify(pid_t pid, char comm[17], pid_t *ppid, char *exe, size_t e
 	n = readlink(path, exe, exe_size - 1);
 	exe[n < 0 ? 0 : n] = '\0';
 	return process__stat(pid, comm, &state, ppid, &flags);
+}
+
+unsigned process__threads(pid_t pid)
+{
+	FILE *f = proc_open(pid, "status");
+	unsigned threads = 0;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Threads: %u", &threads) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return threads;
 }
 
 /* One line of maps or smaps' headers: a mapping and its path. */

@@ -19,6 +19,9 @@ int process__check(pid_t pid);
 /* Name, parent and program; 0 or -errno. exe is empty when it cannot be read. */
 int process__identify(pid_t pid, char comm[17], pid_t *ppid, char *exe, size_t exe_size);
 
+/* How many threads it has now; 0 when that cannot be told. */
+unsigned process__threads(pid_t pid);
+
 /* Put its mappings into the model. code is called for each executable file mapping. 0 or -errno. */
 int process__snapshot(struct model *m, pid_t pid,
 		      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx);

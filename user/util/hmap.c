@@ -37,14 +37,14 @@ static void hmap__place(struct hmap *m, uint64_t key, uint64_t value)
 
 	while (m->slots[i].state != FREE)
 		i = (i + 1) & (m->size - 1);
-	m->slots[i] = (struct hmap_slot){ key, value, USED };
+	m->slots[i] = (struct hmap_slot){key, value, USED};
 	m->used++;
 }
 
 /* Rehash into a table that the entries fill to a quarter at most. */
 static int hmap__grow(struct hmap *m)
 {
-	struct hmap next = { .size = 16 };
+	struct hmap next = {.size = 16};
 	size_t i, entries = 0;
 
 	for (i = 0; i < m->size; i++)
@@ -87,7 +87,7 @@ void hmap__remove(struct hmap *m, uint64_t key)
 void hmap__clear(struct hmap *m)
 {
 	free(m->slots);
-	*m = (struct hmap){ 0 };
+	*m = (struct hmap){0};
 }
 
 bool hmap__next(const struct hmap *m, size_t *pos, uint64_t *key, uint64_t *value)

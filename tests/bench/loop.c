@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One thread that maps, touches and unmaps, over and over: two system calls
+ * and, with one page a turn, one fault. Arguments: turns, pages a turn. count: turns.
+ */
+#include "tests/bench/bench.h"
+
+static void turn(unsigned long turns, size_t pages)
+{
+	for (unsigned long i = 0; i < turns; i++) {
+		char *p = bench__map(pages * PROG_PAGE);
+
+		prog__write_pages(p, pages);
+		munmap(p, pages * PROG_PAGE);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long turns, pages;
+
+	prog__start(&argc, &argv);
+	turns = prog__number(argc, argv, 1, 300000);
+	pages = prog__number(argc, argv, 2, 1);
+	while (bench__next()) {
+		double from, cpu;
+
+		turn(turns / 20, pages);
+		from = bench__clock(CLOCK_MONOTONIC);
+		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID);
+		turn(turns, pages);
+		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
+		bench__result(bench__clock(CLOCK_MONOTONIC) - from, cpu, turns);
+	}
+	return 0;
+}

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""How the figures are taken.
+
+A pair is the same phase of the same process, once untraced and once traced; the
+program times itself, after a warm-up, so nothing of memtrace's start or end is in
+it. Which side goes first changes from pair to pair, and a new pair has a
+new process: what drifts and what differs from process to process falls out of
+the pair's ratio. Every traced phase's report is looked at: a figure of a run that lost
+events, or did not see them, is no figure.
+"""
+
+import collections
+import fcntl
+import glob
+import os
+import pty
+import re
+import select
+import signal
+import statistics
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+import harness
+from harness import Failure, Proc, Target, Tracer, expect, expect_at_least, load_report
+
+BENCH = os.path.abspath(os.environ.get("BENCH", os.path.join(harness.ROOT, "build", "bench")))
+
+# Medians over the pairs; low and high are the quartiles of the pairs' ratios. cpu: the ratio of
+# the program's own CPU times. extra_ns: CPU time that tracing adds to one of its operations.
+Paired = collections.namedtuple("Paired", "untraced traced ratio low high cpu extra_ns")
+Stop = collections.namedtuple("Stop", "seconds rss_bytes sites")
+
+_alive = []
+
+
+def keep(proc):
+    """Remember a process, for end_all()."""
+    _alive.append(proc)
+    return proc
+
+
+def end_all():
+    """End whatever a case that broke has left."""
+    while _alive:
+        proc = _alive.pop()
+        if proc.popen.poll() is None:
+            proc.popen.kill()
+            proc.popen.wait()
+
+
+def start(name, *args):
+    return keep(Target(os.path.join(BENCH, name), *args))
+
+
+def finish(proc, number=None):
+    status = proc.finish(number)
+    _alive.remove(proc)
+    expect("exit status of %s" % " ".join(proc.argv), status, 0)
+
+
+def phase(target, done):
+    """Let it do its phase, having done `done` before; the result."""
+    target.say()
+    return target.wait_objects(done + 1)[done]
+
+
+# --- pairs ---------------------------------------------------------------------------------
+
+def whole(_beside, target):
+    """The program itself is traced, in full."""
+    return ["-p", target.pid]
+
+
+def other(beside, _target):
+    """Another process is traced."""
+    return ["-p", beside.pid]
+
+
+def machine(_beside, _target):
+    """The whole machine, as on a terminal: a table each second."""
+    return ["-a", "-i", "1"]
+
+
+def nothing(_beside, _target):
+    """Nothing is traced, on neither side: what the ratios of this machine are worth."""
+    return None
+
+
+def traced_phase(target, done, opts, seen):
+    if opts is None:
+        return phase(target, done)
+    tracer = keep(Tracer(*opts, stdout=subprocess.DEVNULL))
+    result = phase(target, done)
+    finish(tracer, signal.SIGINT)
+    faults = load_report(tracer.json_path)["events"]["by_kind"]["fault"]["seen"]
+    os.unlink(tracer.json_path)
+    if seen:
+        expect_at_least("faults seen", faults, result["count"])
+    else:
+        expect("faults of others seen", faults < result["count"] / 10, True)
+    return result
+
+
+def pair(number, argv, how, beside):
+    target = start(*argv)
+    results = {}
+    for done, traced in enumerate((False, True) if number % 2 else (True, False)):
+        if traced:
+            results[traced] = traced_phase(target, done, how(beside, target),
+                                           how in (whole, machine))
+        else:
+            results[traced] = phase(target, done)
+    finish(target)
+    return results[False], results[True]
+
+
+def paired(count, argv, how, beside=None):
+    """count pairs of a program, after one that is thrown away. beside: the other process."""
+    companion = beside() if beside else None
+    pairs = [pair(i, argv, how, companion) for i in range(count + 1)][1:]
+    if companion:
+        companion.close_stdin()
+        finish(companion)
+    ratios = [b["seconds"] / a["seconds"] for a, b in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4) if count > 1 else ratios * 3
+    return Paired(statistics.median(a["seconds"] for a, _ in pairs),
+                  statistics.median(b["seconds"] for _, b in pairs), middle, low, high,
+                  statistics.median(b["cpu"] / a["cpu"] for a, b in pairs),
+                  statistics.median((b["cpu"] - a["cpu"]) / a["count"] * 1e9 for a, b in pairs))
+
+
+def idle():
+    """A process that waits."""
+    return start("loop")
+
+
+def busy():
+    """A process that maps, touches and unmaps, one page a turn, until its input ends."""
+    target = keep(Target("task_spin", 1))
+    target.say()
+    return target
+
+
+# --- single figures ------------------------------------------------------------------------
+
+class Terminal:
+    """A terminal of 24 lines whose output is read and dropped."""
+
+    def __init__(self):
+        self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.read = 0
+        threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self):
+        try:
+            while piece := os.read(self.master, 65536):
+                self.read += len(piece)
+        except OSError:  # EIO: nobody has the other end any more
+            pass
+
+
+def cpu_seconds(pid):
+    """CPU time of a process so far, to the nanosecond."""
+    total = 0
+    for path in glob.glob("/proc/%d/task/*/schedstat" % pid):
+        with open(path) as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def machine_busy():
+    """(busy, all) CPU seconds of the machine so far."""
+    with open("/proc/stat") as f:
+        ticks = [int(word) for word in f.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4], sum(ticks))
+
+
+def idle_share(seconds):
+    """Of one core, what -a takes with its table shown; and how busy all cores were meanwhile."""
+    terminal = Terminal()
+    tracer = keep(Tracer("-a", "-i", "1", stdout=terminal.slave))
+    time.sleep(1.5)  # its first table
+    begin, used, before = time.monotonic(), cpu_seconds(tracer.pid), machine_busy()
+    time.sleep(seconds)
+    took = time.monotonic() - begin
+    used, after = cpu_seconds(tracer.pid) - used, machine_busy()
+    expect_at_least("bytes of tables written", terminal.read, 100)
+    finish(tracer, signal.SIGINT)
+    os.close(terminal.slave)
+    return used / took, (after[0] - before[0]) / max(1, after[1] - before[1])
+
+
+def first_event(pid):
+    """Seconds from the start of memtrace -s to the first line of an event."""
+    begin = time.monotonic()
+    stream = subprocess.Popen([harness.MEMTRACE, "-s", "-p", str(pid)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        data = b""
+        while b"\n" not in data:
+            if not select.select([stream.stdout], [], [], 10)[0]:
+                raise Failure("memtrace -s: expected an event within 10 s got nothing")
+            piece = os.read(stream.stdout.fileno(), 4096)
+            if not piece:
+                raise Failure("memtrace -s: expected an event got its end")
+            data += piece
+        took = time.monotonic() - begin
+        line = data.split(b"\n")[0].decode(errors="replace")
+        if not re.search(r"\b(mmap|munmap|madvise)\(|\bfault\b", line):
+            raise Failure("memtrace -s: expected an event got %s" % line)
+        stream.send_signal(signal.SIGINT)
+        stream.communicate(timeout=harness.PATIENCE)
+        expect("memtrace's status", stream.returncode, 0)
+        return took
+    finally:
+        if stream.poll() is None:
+            stream.kill()
+            stream.wait()
+
+
+def stop_to_report():
+    """After a million faults at a thousand places: Ctrl-C to memtrace's end, both reports made."""
+    target = start("places", 1000000)
+    with open(harness.tmp("report.txt"), "w") as out:
+        tracer = keep(Tracer("-p", target.pid, stdout=out))
+        phase(target, 0)
+        begin = time.monotonic()
+        tracer.signal(signal.SIGINT)
+        _, status, usage = os.wait4(tracer.pid, 0)
+        took = time.monotonic() - begin
+    tracer.popen.returncode = os.waitstatus_to_exitcode(status)
+    finish(tracer)
+    finish(target)
+    report = load_report(tracer.json_path)
+    expect_at_least("events delivered", report["events"]["delivered"], 1000000)
+    sites = sum(1 for s in report["sites"] if s["faults"]["minor"])
+    expect_at_least("places told", sites, 1000)
+    return Stop(took, usage.ru_maxrss * 1024, sites)

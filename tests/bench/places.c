@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults at a thousand places: each page is touched first by another of a
+ * thousand functions, so that no two faults in a row have the same stack.
+ * Argument: pages touched in all. count: the same.
+ */
+#include "tests/bench/bench.h"
+
+#define CHUNK_PAGES 16384UL
+#define PLACES 1000UL
+
+#define TEN(macro, n)                                                                       \
+	macro(n##0) macro(n##1) macro(n##2) macro(n##3) macro(n##4) macro(n##5) macro(n##6) \
+		macro(n##7) macro(n##8) macro(n##9)
+#define HUNDRED(macro, n)                                                                    \
+	TEN(macro, n##0)                                                                     \
+	TEN(macro, n##1)                                                                     \
+	TEN(macro, n##2) TEN(macro, n##3) TEN(macro, n##4) TEN(macro, n##5) TEN(macro, n##6) \
+		TEN(macro, n##7) TEN(macro, n##8) TEN(macro, n##9)
+/* macro(1000) ... macro(1999): a leading 0 would make the numbers octal. */
+#define THOUSAND(macro)                                                             \
+	HUNDRED(macro, 10)                                                          \
+	HUNDRED(macro, 11)                                                          \
+	HUNDRED(macro, 12) HUNDRED(macro, 13) HUNDRED(macro, 14) HUNDRED(macro, 15) \
+		HUNDRED(macro, 16) HUNDRED(macro, 17) HUNDRED(macro, 18) HUNDRED(macro, 19)
+
+/* What is written differs, so that the compiler does not make one function of them. */
+#define DEFINE(n)                                            \
+	static PROG_NOINLINE void place_##n(volatile int *p) \
+	{                                                    \
+		*p = n;                                      \
+	}
+#define NAME(n) place_##n,
+
+THOUSAND(DEFINE)
+
+static void (*const place[])(volatile int *) = {THOUSAND(NAME)};
+_Static_assert(sizeof(place) / sizeof(place[0]) == PLACES, "places");
+
+static PROG_NOINLINE void touch(unsigned long pages)
+{
+	unsigned long done = 0;
+
+	while (done < pages) {
+		unsigned long n = pages - done < CHUNK_PAGES ? pages - done : CHUNK_PAGES;
+		char *p = prog__pages(n);
+
+		for (unsigned long i = 0; i < n; i++)
+			place[(done + i) % PLACES]((volatile int *)(p + i * PROG_PAGE));
+		munmap(p, n * PROG_PAGE);
+		done += n;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long pages;
+
+	prog__start(&argc, &argv);
+	pages = prog__number(argc, argv, 1, 1000000);
+	while (bench__next()) {
+		double from, cpu;
+
+		touch(CHUNK_PAGES);
+		from = bench__clock(CLOCK_MONOTONIC);
+		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID);
+		touch(pages);
+		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
+		bench__result(bench__clock(CLOCK_MONOTONIC) - from, cpu, pages);
+	}
+	return 0;
+}
