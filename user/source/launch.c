@@ -113,7 +113,9 @@ int launch__go(struct launch *l, const char *command)
 	int err = 0;
 	ssize_t n;
 
-	n = write(l->go, "g", 1);
+	/* If the child has gone, its end of the pipe says so below. */
+	if (write(l->go, "g", 1) < 0)
+		log__debug("%s: it was killed before it could begin", command);
 	close(l->go);
 	l->go = -1;
 	do

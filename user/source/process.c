@@ -204,7 +204,7 @@ static void maps_line__classify(struct maps_line *l, const struct maps_line *bef
 int process__snapshot(struct model *m, pid_t pid,
 		      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx)
 {
-	struct maps_line *l = calloc(2, sizeof(*l)), *now = l, *before = l + 1, *swap;
+	struct maps_line *l = calloc(2, sizeof(*l)), *now, *before, *swap;
 	struct timespec t;
 	char *line = NULL;
 	size_t room = 0;
@@ -213,6 +213,8 @@ int process__snapshot(struct model *m, pid_t pid,
 
 	if (!l)
 		return -ENOMEM;
+	now = l;
+	before = l + 1;
 	f = proc_open(pid, "maps");
 	if (!f) {
 		err = errno == ENOENT ? -ESRCH : -errno;
@@ -282,7 +284,7 @@ static void process__own_figures(pid_t pid, struct process_report *p)
 
 int process__residency(struct model *m, pid_t pid, struct process_report *p)
 {
-	struct maps_line *l = calloc(2, sizeof(*l)), *now = l, *before = l + 1, *swap;
+	struct maps_line *l = calloc(2, sizeof(*l)), *now, *before, *swap;
 	enum region_class class = REGION_UNKNOWN;
 	FILE *f = proc_open(pid, "smaps");
 	const struct vma *known;
@@ -296,6 +298,8 @@ int process__residency(struct model *m, pid_t pid, struct process_report *p)
 			fclose(f);
 		return f ? -ENOMEM : -ESRCH;
 	}
+	now = l;
+	before = l + 1;
 	for (i = 0; i < REGION_CLASSES; i++)
 		p->regions[i].mappings = p->regions[i].bytes = p->regions[i].resident_bytes = 0;
 	while (getline(&line, &room, f) > 0) {
