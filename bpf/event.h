@@ -162,6 +162,19 @@ struct rec_file {
 	char path[FILE_PATH_BYTES];
 };
 
+/*
+ * Where faults go: a lane for each CPU, an array of records behind this head, in memory
+ * shared with the collector. The programs on fault events are not preempted, so a lane
+ * has one writer at a time and needs no lock, which a BPF ring buffer does.
+ */
+struct fault_lane {
+	__u64 head; /* records written, by the kernel side */
+	__u64 pad[7];
+	__u64 tail; /* records read, by the collector */
+	__u64 pad2[7];
+	struct rec_fault rec[]; /* a power of two of them */
+};
+
 /* Per-CPU counters, summed by the collector: seen is counted before a record is
  * reserved, so seen = delivered + lost. */
 struct event_counts {
@@ -189,6 +202,7 @@ struct task_row {
 _Static_assert(sizeof(struct rec) == 24, "rec");
 _Static_assert(sizeof(struct rec_call) == 24 + 8 + 8 + 48 + 24, "rec_call");
 _Static_assert(sizeof(struct rec_fault) == 48, "rec_fault");
+_Static_assert(sizeof(struct fault_lane) == 128, "fault_lane");
 _Static_assert(sizeof(struct rec_fork) == 48, "rec_fork");
 _Static_assert(sizeof(struct rec_exec) == 24 + 72 + 16, "rec_exec");
 _Static_assert(sizeof(struct rec_exit) == 48, "rec_exit");

@@ -20,6 +20,15 @@
 #include "bpf/filter.bpf.h"
 #include "bpf/stack.bpf.h"
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* CPUs */
+	__uint(key_size, sizeof(__u32));
+	/* struct fault_lane with its records: the collector sets it. */
+	__uint(value_size, sizeof(struct fault_lane) + sizeof(struct rec_fault));
+} fault_lanes SEC(".maps");
+
 /* The processor's error code of a page fault. */
 #define PF_PROT (1 << 0)
 #define PF_WRITE (1 << 1)
@@ -57,13 +66,37 @@ static __always_inline __u32 fault__flags(__u64 error)
 	       (error & PF_PROT ? FAULT_PRESENT : 0);
 }
 
+/* Count a fault, and find room for its record in this CPU's lane. NULL: lost, counted as such. */
+static __always_inline struct rec_fault *lane__reserve(struct fault_lane *l, struct event_counts *c)
+{
+	__u64 head = l->head;
+
+	/* Not atomic: perf events' programs are not preempted, and no other kind counts here. */
+	c->seen[REC_FAULT]++;
+	if (head - *(volatile __u64 *)&l->tail > cfg_lane_mask) {
+		c->lost[REC_FAULT]++;
+		return NULL;
+	}
+	return &l->rec[head & cfg_lane_mask];
+}
+
+/* Publish the reserved record: everything in it is written before the head moves (x86 keeps the
+ * order of stores, the barrier makes the compiler keep it). */
+static __always_inline void lane__publish(struct fault_lane *l)
+{
+	barrier();
+	*(volatile __u64 *)&l->head = l->head + 1;
+}
+
 static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 flags)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct thread_state *s = thread__current(t);
 	__u64 now = bpf_ktime_get_ns(), total = task__faults(t), took = 0, stack;
 	__u64 ip = ctx->ip, sp = ctx->sp, fp = ctx->bp;
+	__u32 cpu = bpf_get_smp_processor_id();
 	struct event_counts *c;
+	struct fault_lane *lane;
 	struct rec_fault *r;
 	struct pt_regs *user;
 	void *ring;
@@ -106,23 +139,20 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 	}
 	ring = ring__get();
 	c = counts__get();
-	if (!ring || !c)
+	lane = bpf_map_lookup_elem(&fault_lanes, &cpu);
+	if (!ring || !c || !lane)
 		return 0;
 	stack = ip ? stack__take(s, t, ring, ip, sp, fp) : 0;
-	/* Not atomic: perf events' programs are not preempted, and no other kind counts here. */
-	c->seen[REC_FAULT]++;
-	r = bpf_ringbuf_reserve(ring, sizeof(*r), 0);
-	if (!r) {
-		c->lost[REC_FAULT]++;
+	r = lane__reserve(lane, c);
+	if (!r)
 		return 0;
-	}
 	record__head(&r->h, REC_FAULT, t, now);
 	r->h.flags = flags;
 	r->h.aux = took;
 	r->addr = ctx->addr;
 	r->ip = ip;
 	r->stack_id = stack;
-	record__send(r);
+	lane__publish(lane);
 	return 0;
 }
 

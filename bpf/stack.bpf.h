@@ -114,7 +114,7 @@ struct stack_walk {
 static __always_inline long stack__frame(struct stack_walk *w, __u32 n)
 {
 	struct thread_state *s = w->s;
-	__u64 fp = w->fp, off = fp - w->sp, *frame = s->frame;
+	__u64 fp = w->fp, off = fp - w->sp, next, ret;
 
 	if (!fp) {
 		w->flags = 0;
@@ -125,25 +125,28 @@ static __always_inline long stack__frame(struct stack_walk *w, __u32 n)
 		return 1;
 	}
 	if (off + 16 <= w->len && off <= STACK_WINDOW - 16) {
-		frame[0] = *(__u64 *)(s->window + off);
-		frame[1] = *(__u64 *)(s->window + off + 8);
-	} else if (bpf_probe_read_user(frame, sizeof(s->frame), (void *)fp)) {
+		next = *(__u64 *)(s->window + off);
+		ret = *(__u64 *)(s->window + off + 8);
+	} else if (!bpf_probe_read_user(s->frame, sizeof(s->frame), (void *)fp)) {
+		next = s->frame[0];
+		ret = s->frame[1];
+	} else {
 		w->flags = STACK_BROKEN;
 		return 1;
 	}
-	if (!frame[1]) {
-		w->flags = frame[0] ? STACK_BROKEN : 0;
+	if (!ret) {
+		w->flags = next ? STACK_BROKEN : 0;
 		return 1;
 	}
 	/* Keep the compiler from computing the address before the bound is known. */
 	barrier_var(n);
 	if (n >= STACK_FRAMES)
 		return 1;
-	s->stack.ip[n] = frame[1];
+	s->stack.ip[n] = ret;
 	w->n = n + 1;
-	w->hash = hash__mix(w->hash, frame[1]);
+	w->hash = hash__mix(w->hash, ret);
 	w->low = fp + 16;
-	w->fp = frame[0];
+	w->fp = next;
 	return 0;
 }
 
@@ -157,7 +160,7 @@ static long stack__step(__u32 i, struct stack_walk *w)
  * in a bpf_loop(), of which the verifier walks the body once: a loop of 60
  * took it 0.3 s, at each start.
  */
-#define STACK_QUICK_FRAMES 6
+#define STACK_QUICK_FRAMES 12
 
 static __always_inline void stack__walk(struct stack_walk *w)
 {

@@ -25,6 +25,7 @@ const volatile __u32 cfg_follow = 1;
 const volatile __u32 cfg_match_cgroup; /* in MODE_MATCH: match by cgroup, else by comm */
 const volatile char cfg_comm[16]; /* NUL-padded */
 const volatile __u32 cfg_ring_mask; /* number of rings - 1 */
+const volatile __u32 cfg_lane_mask; /* number of records in a fault lane - 1 */
 const volatile __u32 cfg_own_tgid; /* the collector: never traced in MODE_MATCH */
 
 #define STACK_WINDOW 512

@@ -537,7 +537,7 @@ void cli__help(void)
 	      "  -u, --user NAME       run the command as that user\n"
 	      "      --comm NAME       with -a: processes of that name only\n"
 	      "      --cgroup PATH     with -a: processes of that cgroup only\n"
-	      "      --buffer SIZE     all ring buffers together (64K, 16M, 1GiB)\n"
+	      "      --buffer SIZE     all event buffers together (64K, 16M, 1GiB)\n"
 	      "      --planes kernel, --heap auto|none\n"
 	      "                        what to trace; more values are to come\n"
 	      "  -v, --verbose         -q, --quiet         -h, --help          -V, --version\n"

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,13 +172,25 @@ static int finish__write(struct session *s, const struct report *r)
 	return err;
 }
 
-/* The launched command, if it has ended: its status and its peak. */
+/*
+ * The launched command, if it has ended: its status, and its peak as wait4(2) has it.
+ * That includes what our own image had before the exec, so it is the command's
+ * only when it is larger.
+ */
 static void finish__collect_command(struct session *s)
 {
-	if (!s->launch.pid || waitpid(s->launch.pid, &s->command_status, WNOHANG) != s->launch.pid)
+	/* Its last record comes a moment before its status can be had. */
+	int block = model__process(s->model, s->launch.pid) ? WNOHANG : 0;
+	struct rusage command;
+	uint64_t peak = UNKNOWN;
+
+	if (!s->launch.pid ||
+	    wait4(s->launch.pid, &s->command_status, block, &command) != s->launch.pid)
 		return;
 	s->command_ended = true;
-	model__set_exit(s->model, s->launch.pid, s->command_status);
+	if (command.ru_maxrss > s->launch.own_peak_kb)
+		peak = command.ru_maxrss * 1024UL;
+	model__set_exit(s->model, s->launch.pid, s->command_status, peak);
 }
 
 int finish__report(struct session *s)

@@ -33,7 +33,7 @@ int live__stream_before(struct session *s, const struct rec *r)
 	switch (r->kind) {
 	case REC_FAULT:
 		return view__stream_fault(s->text, f, model__comm(s->model, r->tgid),
-					  names__where(s->names, r->tgid, f->addr),
+					  f->ip ? names__where(s->names, r->tgid, f->addr) : "execve",
 					  names__place(s->names, r->tgid, f->stack_id, f->ip),
 					  &s->stream);
 	case REC_EXIT:

@@ -84,18 +84,31 @@ int order__add(struct order *o, unsigned lane, const struct rec *r, size_t len)
 	return 0;
 }
 
-/* The lane with the earliest record, NULL when none has one. */
-static struct lane *order__first(struct order *o)
+/*
+ * The lane with the earliest record, NULL when none has one. *before: until what time no other
+ * lane has one, so that a run of records can be taken without looking at all lanes for each.
+ */
+static struct lane *order__first(struct order *o, uint64_t *before)
 {
 	struct lane *first = NULL;
+	uint64_t best = UINT64_MAX;
 	unsigned i;
 
+	*before = UINT64_MAX;
 	for (i = 0; i < o->nlanes; i++) {
 		struct lane *l = &o->lanes[i];
+		uint64_t ts;
 
-		if (l->head < l->count &&
-		    (!first || l->entries[l->head].ts_ns < first->entries[first->head].ts_ns))
+		if (l->head == l->count)
+			continue;
+		ts = l->entries[l->head].ts_ns;
+		if (!first || ts < best) {
+			*before = best;
+			best = ts;
 			first = l;
+		} else if (ts < *before) {
+			*before = ts;
+		}
 	}
 	return first;
 }
@@ -128,24 +141,29 @@ static int lane__carry(struct lane *l)
 	return 0;
 }
 
-int order__release(struct order *o, uint64_t until_ns)
+/* Hand on the records of a lane from its head up to time until. */
+static void order__hand_on(struct order *o, struct lane *l, uint64_t until_ns)
 {
-	struct lane *l;
-	unsigned i;
-	int err = 0;
+	while (l->head < l->count && l->entries[l->head].ts_ns <= until_ns) {
+		struct entry *e = &l->entries[l->head++];
 
-	while ((l = order__first(o))) {
-		struct entry *e = &l->entries[l->head];
-
-		if (e->ts_ns > until_ns)
-			break;
 		if (e->ts_ns < o->last_ns)
 			o->late++;
 		else
 			o->last_ns = e->ts_ns;
-		l->head++;
 		o->sink(o->ctx, e->rec, e->len);
 	}
+}
+
+int order__release(struct order *o, uint64_t until_ns)
+{
+	struct lane *l;
+	uint64_t before;
+	unsigned i;
+	int err = 0;
+
+	while ((l = order__first(o, &before)) && l->entries[l->head].ts_ns <= until_ns)
+		order__hand_on(o, l, before < until_ns ? before : until_ns);
 	for (i = 0; i < o->nlanes; i++)
 		if (lane__carry(&o->lanes[i]))
 			err = -ENOMEM;

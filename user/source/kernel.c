@@ -19,11 +19,14 @@
 #include "memtrace.skel.h"
 #include "user/options.h"
 #include "user/source/faults.h"
+#include "user/source/lanes.h"
 #include "user/source/privilege.h"
 #include "user/source/rings.h"
 #include "user/util/log.h"
 
-#define BUFFER_DEFAULT (16UL << 20)
+#define RINGS_DEFAULT (8UL << 20) /* bytes, all rings together */
+#define LANES_DEFAULT (1UL << 18) /* fault records, all lanes together: about 200 ms of a storm */
+#define LANE_LEAST 8192 /* by default, on a machine of very many CPUs */
 #define RINGS_MAX 8
 #define MACHINE_PROCESSES 16384
 
@@ -35,7 +38,10 @@ struct kernel {
 	struct memtrace_bpf *skel;
 	enum kernel_mode mode;
 	bool follow;
-	struct ring_reader *rings[RINGS_MAX];
+	struct lanes *lanes; /* of faults, one a CPU; NULL in KERNEL_MACHINE */
+	unsigned ncpus;
+	size_t lane_records;
+	struct ring_reader *rings[RINGS_MAX]; /* of all else */
 	int ring_fds[RINGS_MAX];
 	unsigned nrings;
 	size_t ring_bytes;
@@ -71,22 +77,31 @@ static size_t power_of_two_below(size_t n)
 	return p;
 }
 
-/* How many rings of what size: a power of two of both, pages at least. */
-static void kernel__size_rings(struct kernel *k, size_t bytes)
+/* How many rings and lanes of what size: powers of two. bytes: all together, 0 for the default. */
+static void kernel__size_buffers(struct kernel *k, size_t bytes)
 {
-	size_t page = sysconf(_SC_PAGESIZE), cpus = libbpf_num_possible_cpus();
+	size_t page = sysconf(_SC_PAGESIZE), rings = bytes ? bytes / 2 : RINGS_DEFAULT;
+	size_t records = bytes ? bytes / 2 / sizeof(struct rec_fault) : LANES_DEFAULT;
 
-	if (!bytes)
-		bytes = BUFFER_DEFAULT;
-	k->nrings = power_of_two_below(cpus < RINGS_MAX ? cpus : RINGS_MAX);
-	while (k->nrings > 1 && bytes / k->nrings < page * 16)
+	k->ncpus = libbpf_num_possible_cpus();
+	k->nrings = power_of_two_below(k->ncpus < RINGS_MAX ? k->ncpus : RINGS_MAX);
+	while (k->nrings > 1 && rings / k->nrings < page * 16)
 		k->nrings /= 2;
-	k->ring_bytes = power_of_two_below(bytes / k->nrings);
+	k->ring_bytes = power_of_two_below(rings / k->nrings);
 	if (k->ring_bytes < page)
 		k->ring_bytes = page;
+	records /= k->ncpus;
+	if (!bytes && records < LANE_LEAST)
+		records = LANE_LEAST;
+	k->lane_records = records ? power_of_two_below(records) : 1;
+	if (k->mode == KERNEL_MACHINE) {
+		k->ring_bytes = page;
+		k->nrings = 1;
+		k->lane_records = 1;
+	}
 }
 
-static int kernel__make_rings(struct kernel *k)
+static int kernel__make_buffers(struct kernel *k)
 {
 	unsigned i;
 
@@ -104,7 +119,10 @@ static int kernel__make_rings(struct kernel *k)
 		if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &key, &fd, BPF_ANY))
 			return -errno;
 	}
-	return 0;
+	if (k->mode == KERNEL_MACHINE)
+		return 0;
+	k->lanes = lanes__open(bpf_map__fd(k->skel->maps.fault_lanes), k->ncpus, k->lane_records);
+	return k->lanes ? 0 : -errno;
 }
 
 /* Which programs a mode needs. */
@@ -131,7 +149,10 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 	c->cfg_ring_mask = k->nrings - 1;
 	if (o->comm)
 		strncpy((char *)c->cfg_comm, o->comm, sizeof(c->cfg_comm) - 1);
+	c->cfg_lane_mask = k->lane_records - 1;
 	bpf_map__set_max_entries(k->skel->maps.rings, k->nrings);
+	bpf_map__set_max_entries(k->skel->maps.fault_lanes, k->ncpus);
+	bpf_map__set_value_size(k->skel->maps.fault_lanes, lanes__value_size(k->lane_records));
 	if (o->mode == KERNEL_MACHINE) {
 		bpf_map__set_max_entries(k->skel->maps.machine, MACHINE_PROCESSES);
 		bpf_map__set_max_entries(k->skel->maps.stacks_sent, 1);
@@ -210,7 +231,7 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 		log__error("BPF object: cannot be opened: %s", strerrorname_np(-err));
 		return err;
 	}
-	kernel__size_rings(k, o->buffer_bytes);
+	kernel__size_buffers(k, o->buffer_bytes);
 	kernel__choose_programs(k);
 	kernel__configure(k, o);
 	err = memtrace_bpf__load(k->skel);
@@ -220,12 +241,13 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 			   strerrorname_np(-err));
 		return err;
 	}
-	err = kernel__make_rings(k);
+	err = kernel__make_buffers(k);
 	if (err) {
-		log__error("ring buffers of %zu bytes: %s", k->ring_bytes, strerrorname_np(-err));
+		log__error("buffers for events (%zu bytes a ring, %zu faults a CPU): %s",
+			   k->ring_bytes, k->lane_records, strerrorname_np(-err));
 		return err;
 	}
-	k->order = order__new(k->nrings, o->sink, o->sink_ctx);
+	k->order = order__new(k->nrings + k->ncpus, o->sink, o->sink_ctx);
 	if (!k->order)
 		return -ENOMEM;
 	return o->cgroup ? kernel__use_cgroup(k, o->cgroup) : 0;
@@ -322,6 +344,7 @@ void kernel__free(struct kernel *k)
 	if (!k)
 		return;
 	faults__free(k->faults);
+	lanes__close(k->lanes);
 	for (i = 0; i < RINGS_MAX; i++) {
 		ring__close(k->rings[i]);
 		if (k->ring_fds[i] >= 0)
@@ -372,14 +395,19 @@ int kernel__reopen(struct kernel *k, pid_t pid)
 
 int kernel__poll(struct kernel *k, bool last)
 {
-	uint64_t until = UINT64_MAX;
+	uint64_t now = now_ns(), until = now - SLACK_NS;
 	unsigned i;
 	int err;
 
+	/* The faults first: the stacks they name went into a ring before they came, and are then read. */
+	err = k->lanes ? lanes__read(k->lanes, k->order, k->nrings, k->delivered) : 0;
+	if (err)
+		return err;
 	for (i = 0; i < k->nrings; i++) {
-		uint64_t now = now_ns();
-		int clean = ring__read(k->rings[i], k->order, i, k->delivered);
+		int clean;
 
+		now = now_ns();
+		clean = ring__read(k->rings[i], k->order, i, k->delivered);
 		if (clean < 0)
 			return clean;
 		if (clean)
@@ -390,6 +418,8 @@ int kernel__poll(struct kernel *k, bool last)
 	err = order__release(k->order, last ? UINT64_MAX : until);
 	for (i = 0; i < k->nrings && !err; i++)
 		ring__consume(k->rings[i]);
+	if (!err && k->lanes)
+		lanes__consume(k->lanes);
 	return err;
 }
 
@@ -420,13 +450,15 @@ void kernel__detach(struct kernel *k)
 
 double kernel__fill(const struct kernel *k)
 {
-	size_t most = 0;
+	double most = k->lanes ? lanes__fill(k->lanes) : 0, fill;
 	unsigned i;
 
-	for (i = 0; i < k->nrings; i++)
-		if (ring__waiting(k->rings[i]) > most)
-			most = ring__waiting(k->rings[i]);
-	return (double)most / k->ring_bytes;
+	for (i = 0; i < k->nrings; i++) {
+		fill = (double)ring__waiting(k->rings[i]) / k->ring_bytes;
+		if (fill > most)
+			most = fill;
+	}
+	return most;
 }
 
 int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivered[REC_KINDS])

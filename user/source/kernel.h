@@ -54,7 +54,7 @@ int kernel__poll(struct kernel *k, bool last);
 /* Stop the programs: no event is seen from here on. */
 void kernel__detach(struct kernel *k);
 
-/* The share of the ring buffers that is full, 0 to 1, of the fullest. */
+/* How full the fullest of the buffers is, 0 to 1. */
 double kernel__fill(const struct kernel *k);
 
 /* Counters so far, summed over CPUs; delivered by kind. 0 or -errno. */

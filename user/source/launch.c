@@ -20,6 +20,7 @@
 /* What a command inherits that we have changed for ourselves. */
 struct inherited {
 	struct rlimit files;
+	struct sigaction pipe;
 	sigset_t mask;
 };
 
@@ -28,6 +29,7 @@ static struct inherited original;
 __attribute__((constructor)) static void inherited__remember(void)
 {
 	getrlimit(RLIMIT_NOFILE, &original.files);
+	sigaction(SIGPIPE, NULL, &original.pipe);
 	sigprocmask(SIG_SETMASK, NULL, &original.mask);
 }
 
@@ -59,7 +61,7 @@ static _Noreturn void child(struct launch *l, int go, int error, char **argv, co
 	if (byte != 'g')
 		_exit(EXIT_OWN_FAILURE);
 	setrlimit(RLIMIT_NOFILE, &original.files);
-	signal(SIGPIPE, SIG_DFL);
+	sigaction(SIGPIPE, &original.pipe, NULL);
 	sigprocmask(SIG_SETMASK, &original.mask, NULL);
 	if (user)
 		err = become(user);
@@ -75,6 +77,7 @@ static _Noreturn void child(struct launch *l, int go, int error, char **argv, co
 int launch__prepare(struct launch *l, char **argv, const char *user)
 {
 	int go[2], error[2], err;
+	struct rusage own;
 
 	if (user && !getpwnam(user)) {
 		log__error("user %s: no such user", user);
@@ -92,6 +95,7 @@ int launch__prepare(struct launch *l, char **argv, const char *user)
 		close(go[1]);
 		return err;
 	}
+	l->own_peak_kb = getrusage(RUSAGE_SELF, &own) ? 0 : own.ru_maxrss;
 	l->go = go[1];
 	l->error = error[0];
 	l->pid = fork();

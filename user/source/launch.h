@@ -8,6 +8,7 @@
 struct launch {
 	pid_t pid;
 	int go; /* write end: the child waits for a byte */
+	long own_peak_kb; /* our own peak when it was forked, which the kernel adds to its */
 	int error; /* read end: the child's errno when its exec failed, else end of file */
 };
 
