@@ -31,7 +31,8 @@ BENCH = os.path.abspath(os.environ.get("BENCH", os.path.join(harness.ROOT, "buil
 
 # Medians over the pairs; low and high are the quartiles of the pairs' ratios. cpu: the ratio of
 # the program's own CPU times. extra_ns: CPU time that tracing adds to one of its operations.
-Paired = collections.namedtuple("Paired", "untraced traced ratio low high cpu extra_ns")
+# pairs: what they are made of, (untraced, traced) results in the order they were taken.
+Paired = collections.namedtuple("Paired", "untraced traced ratio low high cpu extra_ns pairs")
 Stop = collections.namedtuple("Stop", "seconds rss_bytes sites")
 
 _alive = []
@@ -131,7 +132,8 @@ def paired(count, argv, how, beside=None):
     return Paired(statistics.median(a["seconds"] for a, _ in pairs),
                   statistics.median(b["seconds"] for _, b in pairs), middle, low, high,
                   statistics.median(b["cpu"] / a["cpu"] for a, b in pairs),
-                  statistics.median((b["cpu"] - a["cpu"]) / a["count"] * 1e9 for a, b in pairs))
+                  statistics.median((b["cpu"] - a["cpu"]) / a["count"] * 1e9 for a, b in pairs),
+                  pairs)
 
 
 def idle():

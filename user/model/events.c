@@ -21,8 +21,22 @@ static bool call__failed(const struct rec_call *c)
 	return (uint64_t)c->ret >= (uint64_t)-4095;
 }
 
+/* The file of an mmap, as the record before it told; each is told once. */
+static uint32_t mmap__file(struct process *p, const struct rec_call *c)
+{
+	unsigned i;
+
+	for (i = 0; i < MMAPS_UNDER_WAY; i++) {
+		if (p->mmaps[i].tid != c->h.tid || p->mmaps[i].start != (uint64_t)c->ret)
+			continue;
+		p->mmaps[i].tid = 0;
+		return p->mmaps[i].file;
+	}
+	return NO_FILE;
+}
+
 /* What a new mapping is: said by its flags and, for a module's bss, by what lies before it. */
-static struct vma mmap__vma(const struct process *p, const struct rec_call *c)
+static struct vma mmap__vma(struct process *p, const struct rec_call *c)
 {
 	struct vma v = {
 		.start = c->ret,
@@ -38,12 +52,13 @@ static struct vma mmap__vma(const struct process *p, const struct rec_call *c)
 	if (!(c->arg[3] & MAP_ANONYMOUS)) {
 		v.kind = VMA_FILE;
 		v.offset = c->arg[5];
-		if (p->last_file_vma.start == v.start)
-			v.file = p->last_file_vma.file;
+		v.file = mmap__file(p, c);
 		return v;
 	}
 	if (c->arg[3] & (MAP_STACK | MAP_GROWSDOWN))
 		v.kind = VMA_STACK;
+	if ((c->arg[3] & (MAP_STACK | MAP_GROWSDOWN)) == MAP_STACK)
+		v.flags = VMA_FIXED_SIZE;
 	before = c->arg[3] & MAP_FIXED ? space__find(&p->space, v.start - 1) : NULL;
 	if (before && before->kind == VMA_FILE && before->flags & VMA_WAS_WRITABLE)
 		v.kind = VMA_BSS;
@@ -133,7 +148,7 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 	unsigned which = c->h.kind - REC_BRK;
 	struct call_stats *s = &p->r.call[which];
 	struct place *place = model__place(m, p, c->stack_id, c->ip);
-	uint64_t took = c->h.ts_ns - c->start_ns;
+	uint64_t took = c->h.ts_ns > c->start_ns ? c->h.ts_ns - c->start_ns : 0;
 	int err = 0;
 
 	if (!place)
@@ -146,11 +161,8 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 	if (call__failed(c)) {
 		s->failed++;
 	} else {
-		m->mapped_bytes -= p->space.mapped_bytes;
-		m->heap_bytes -= p->space.heap_bytes;
 		err = call__effect(p, c, s, place);
-		m->mapped_bytes += p->space.mapped_bytes;
-		m->heap_bytes += p->space.heap_bytes;
+		model__account(m, p);
 		model__sample_mapped(m, c->h.ts_ns);
 	}
 	return err;
@@ -174,6 +186,7 @@ void process__classify_early(struct model *m, struct process *p)
 		region__fault(p, v ? model__class(m, v) : REGION_UNKNOWN, p->early[i].major);
 	}
 	p->nearly = 0;
+	model__account(m, p);
 }
 
 /* Which bucket of the histogram a service time belongs to. */
@@ -219,7 +232,12 @@ int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
 
 	if (!place)
 		return -ENOMEM;
-	v = space__touch(&p->space, f->addr);
+	/* execve at work: it is in the new image, we are still in the old one. */
+	v = f->ip ? space__touch(&p->space, f->addr) : NULL;
+	if (p->space.mapped_bytes != p->counted_mapped) { /* a stack grew */
+		model__account(m, p);
+		model__sample_mapped(m, f->h.ts_ns);
+	}
 	if (major) {
 		s->major++;
 		place->major++;

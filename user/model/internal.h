@@ -6,23 +6,34 @@
 #include "user/model/model.h"
 #include "user/util/hmap.h"
 
-/* A fault that came before its mapping was known (during an exec): classified later. */
+/* A fault that came before its mapping was known (in execve): classified later. */
 #define EARLY_FAULTS 32
 struct early_fault {
 	uint64_t addr;
 	bool major;
 };
 
+/* Threads that map files at the same time have their records interleaved. */
+#define MMAPS_UNDER_WAY 8
+
 struct process {
 	struct process_report r; /* .comm and .exe are ours, malloc'ed */
 	struct space space;
 	struct vma *pending; /* the mappings of an exec under way */
 	size_t npending;
-	struct vma last_file_vma; /* of the file mmap under way */
-	struct hmap places; /* stack id, with space.code_changes -> place number */
+	struct {
+		uint32_t tid, file;
+		uint64_t start;
+	} mmaps[MMAPS_UNDER_WAY]; /* which file the next mmap record of a thread is of */
+	unsigned next_mmap;
+	struct hmap places; /* stack id -> place number, as long as no code moves */
+	uint32_t places_at; /* space.code_changes that `places` is for */
+	uint64_t counted_mapped, counted_heap; /* its part in the model's totals */
+	uint64_t snapshot_ns;
 	struct early_fault early[EARLY_FAULTS];
 	unsigned nearly;
 	bool has_space; /* its mappings are known */
+	bool borrows_space; /* vfork: its space is a copy of its parent's, and counted there */
 	bool waits_for_exec;
 };
 
@@ -56,7 +67,7 @@ struct model {
 	uint64_t start_ns;
 	struct process **processes; /* in the order they were met */
 	size_t nprocesses, processes_room;
-	struct hmap by_pid; /* of those that live: index in processes */
+	struct hmap by_pid; /* the latest of each pid, ended or not: index in processes */
 	struct file *files;
 	size_t nfiles, files_room;
 	struct hmap by_vnode;
@@ -72,6 +83,7 @@ struct model {
 };
 
 struct process *model__live(const struct model *m, pid_t pid);
+uint64_t model__since_start(const struct model *m, uint64_t ts_ns);
 struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm,
 				   uint64_t ts_ns);
 
@@ -82,6 +94,9 @@ struct place *model__place(struct model *m, struct process *p, uint64_t stack_id
 int model__call(struct model *m, struct process *p, const struct rec_call *c);
 int model__fault(struct model *m, struct process *p, const struct rec_fault *f);
 void process__classify_early(struct model *m, struct process *p);
+
+/* Bring the totals up to date with a process's space. */
+void model__account(struct model *m, struct process *p);
 
 /* Note the mapped total at ts_ns. */
 void model__sample_mapped(struct model *m, uint64_t ts_ns);

@@ -139,17 +139,63 @@ static int model__take_file(struct model *m, const struct rec_file *r, size_t le
 
 /* Processes */
 
-struct process *model__live(const struct model *m, pid_t pid)
+uint64_t model__since_start(const struct model *m, uint64_t ts_ns)
+{
+	return ts_ns > m->start_ns ? ts_ns - m->start_ns : 0;
+}
+
+/* The latest process with a pid, which may have ended. */
+static struct process *model__latest(const struct model *m, pid_t pid)
 {
 	uint64_t *i = hmap__find(&m->by_pid, pid);
 
 	return i ? m->processes[*i] : NULL;
 }
 
+struct process *model__live(const struct model *m, pid_t pid)
+{
+	struct process *p = model__latest(m, pid);
+
+	return p && !p->r.ended ? p : NULL;
+}
+
+void model__account(struct model *m, struct process *p)
+{
+	uint64_t mapped = p->borrows_space ? 0 : p->space.mapped_bytes;
+	uint64_t heap = p->borrows_space ? 0 : p->space.heap_bytes;
+
+	m->mapped_bytes += mapped - p->counted_mapped;
+	m->heap_bytes += heap - p->counted_heap;
+	p->counted_mapped = mapped;
+	p->counted_heap = heap;
+}
+
+static void process__set_space(struct model *m, struct process *p, bool known)
+{
+	space__clear(&p->space);
+	p->has_space = known;
+	p->borrows_space = false;
+	model__account(m, p);
+}
+
+static void process__end(struct model *m, struct process *p, uint64_t ts_ns)
+{
+	process__classify_early(m, p);
+	process__set_space(m, p, false);
+	hmap__clear(&p->places);
+	free(p->pending);
+	p->pending = NULL;
+	p->npending = 0;
+	p->r.ended = true;
+	p->r.end_ns = model__since_start(m, ts_ns);
+	p->r.mapped_bytes = 0;
+	model__sample_mapped(m, ts_ns);
+}
+
 struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm,
 				   uint64_t ts_ns)
 {
-	struct process *p = calloc(1, sizeof(*p));
+	struct process *p = calloc(1, sizeof(*p)), *before = model__live(m, pid);
 	unsigned i;
 
 	if (!p)
@@ -161,9 +207,11 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 		return NULL;
 	}
 	m->processes[m->nprocesses++] = p;
+	if (before) /* the pid is in use again: its end was lost */
+		process__end(m, before, ts_ns);
 	p->r.pid = pid;
 	p->r.ppid = ppid;
-	p->r.start_ns = ts_ns > m->start_ns ? ts_ns - m->start_ns : 0;
+	p->r.start_ns = model__since_start(m, ts_ns);
 	p->r.threads = 1;
 	p->r.rss_bytes = p->r.rss_peak_bytes = UNKNOWN;
 	for (i = 0; i < REGION_CLASSES; i++)
@@ -185,20 +233,17 @@ int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, co
 	return 0;
 }
 
-/* The process a record is about, made when it was not known (an exact name or cgroup match). */
+/*
+ * The process a record is about, made when it was not known (an exact name or cgroup match). Threads
+ * that end together race: after the record that says "the last" there may be others' last ones.
+ */
 static struct process *model__get(struct model *m, const struct rec *r)
 {
-	struct process *p = model__live(m, r->tgid);
+	struct process *p = model__latest(m, r->tgid);
 
-	return p ? p : model__new_process(m, r->tgid, 0, "?", r->ts_ns);
-}
-
-static void process__set_space(struct model *m, struct process *p, bool known)
-{
-	m->mapped_bytes -= p->space.mapped_bytes;
-	m->heap_bytes -= p->space.heap_bytes;
-	space__clear(&p->space);
-	p->has_space = known;
+	if (p && (!p->r.ended || r->kind == REC_EXIT || r->kind == REC_FAULT))
+		return p;
+	return model__new_process(m, r->tgid, 0, "?", r->ts_ns);
 }
 
 int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns)
@@ -208,7 +253,7 @@ int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns)
 	if (!p)
 		return -ESRCH;
 	process__set_space(m, p, true);
-	model__sample_mapped(m, ts_ns);
+	p->snapshot_ns = ts_ns;
 	return 0;
 }
 
@@ -220,12 +265,10 @@ int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v)
 		return -ESRCH;
 	if (v->kind == VMA_FILE && v->prot & PROT_EXEC && v->file < m->nfiles)
 		m->files[v->file].is_code = true;
-	m->mapped_bytes -= p->space.mapped_bytes;
-	m->heap_bytes -= p->space.heap_bytes;
 	if (space__map(&p->space, v, 0))
 		return -ENOMEM;
-	m->mapped_bytes += p->space.mapped_bytes;
-	m->heap_bytes += p->space.heap_bytes;
+	model__account(m, p);
+	model__sample_mapped(m, p->snapshot_ns);
 	return 0;
 }
 
@@ -247,10 +290,10 @@ static int model__take_fork(struct model *m, const struct rec_fork *f)
 		return -ENOMEM;
 	child->r.exe = p->r.exe ? strdup(p->r.exe) : NULL;
 	child->has_space = p->has_space;
+	child->borrows_space = f->h.flags & FORK_SHARES_MM;
 	if (space__copy(&child->space, &p->space))
 		return -ENOMEM;
-	m->mapped_bytes += child->space.mapped_bytes;
-	m->heap_bytes += child->space.heap_bytes;
+	model__account(m, child);
 	model__sample_mapped(m, f->h.ts_ns);
 	return 0;
 }
@@ -284,7 +327,7 @@ static int model__take_exec(struct model *m, const struct rec_exec *e)
 
 		err = space__map(&p->space, &v, e->h.ts_ns);
 	}
-	m->mapped_bytes += p->space.mapped_bytes;
+	model__account(m, p);
 	model__sample_mapped(m, e->h.ts_ns);
 	free(p->pending);
 	p->pending = NULL;
@@ -319,7 +362,10 @@ static int model__take_vma(struct model *m, const struct rec_vma *r)
 			m->files[v.file].is_code = true;
 	}
 	if (!r->h.aux) {
-		p->last_file_vma = v;
+		p->mmaps[p->next_mmap].tid = r->h.tid;
+		p->mmaps[p->next_mmap].file = v.file;
+		p->mmaps[p->next_mmap].start = v.start;
+		p->next_mmap = (p->next_mmap + 1) % MMAPS_UNDER_WAY;
 		return 0;
 	}
 	pending = reallocarray(p->pending, p->npending + 1, sizeof(v));
@@ -340,16 +386,9 @@ static int model__take_exit(struct model *m, const struct rec_exit *e)
 	p->r.kernel_majflt += e->maj_flt;
 	if (!e->h.aux)
 		return 0;
-	p->r.ended = true;
-	p->r.end_ns = e->h.ts_ns - m->start_ns;
 	p->r.exit_known = true;
 	p->r.exit_status = e->exit_code;
-	p->r.mapped_bytes = 0;
-	process__classify_early(m, p);
-	process__set_space(m, p, false);
-	model__sample_mapped(m, e->h.ts_ns);
-	hmap__clear(&p->places);
-	hmap__remove(&m->by_pid, e->h.tgid);
+	process__end(m, p, e->h.ts_ns);
 	return 0;
 }
 
@@ -445,14 +484,14 @@ bool model__knows(const struct model *m, pid_t pid)
 
 const char *model__comm(const struct model *m, pid_t pid)
 {
-	struct process *p = model__live(m, pid);
+	struct process *p = model__latest(m, pid);
 
 	return p ? p->r.comm : "?";
 }
 
 const char *model__exe(const struct model *m, pid_t pid)
 {
-	struct process *p = model__live(m, pid);
+	struct process *p = model__latest(m, pid);
 
 	return p ? p->r.exe : NULL;
 }
@@ -518,7 +557,7 @@ struct process_report *model__process(struct model *m, pid_t pid)
 	return p ? &p->r : NULL;
 }
 
-void model__set_exit(struct model *m, pid_t pid, int status)
+void model__set_exit(struct model *m, pid_t pid, int status, uint64_t peak_bytes)
 {
 	size_t i;
 
@@ -527,9 +566,11 @@ void model__set_exit(struct model *m, pid_t pid, int status)
 
 		if (r->pid != pid)
 			continue;
-		r->ended = true;
+		if (!r->ended) /* its record was lost: the end of the report is the best guess */
+			process__end(m, m->processes[i], m->start_ns);
 		r->exit_known = true;
 		r->exit_status = status;
+		r->rss_peak_bytes = peak_bytes;
 		return;
 	}
 }
@@ -546,12 +587,12 @@ void model__add_thread_faults(struct model *m, const struct task_row *row)
 
 void model__sample_mapped(struct model *m, uint64_t ts_ns)
 {
-	uint64_t t = ts_ns > m->start_ns ? ts_ns - m->start_ns : 0;
+	uint64_t t = model__since_start(m, ts_ns);
 	struct mapped_point *last = m->nmapped ? &m->mapped[m->nmapped - 1] : NULL;
 	size_t i;
 
 	if (last && t < last->t_ns + m->mapped_every_ns) {
-		/* The latest value of an interval stands for it, but its peak must not be lost. */
+		/* The highest value of an interval stands for it. */
 		if (m->mapped_bytes > last->mapped_bytes)
 			last->mapped_bytes = m->mapped_bytes;
 		if (m->heap_bytes > last->heap_bytes)

@@ -52,7 +52,7 @@ enum region_class model__class(const struct model *m, const struct vma *v);
 size_t model__alive(const struct model *m, pid_t *pids, size_t max); /* returns how many there are */
 
 /* What only the kernel can tell at the end. */
-void model__set_exit(struct model *m, pid_t pid, int status);
+void model__set_exit(struct model *m, pid_t pid, int status, uint64_t peak_bytes);
 void model__add_thread_faults(struct model *m, const struct task_row *row);
 struct process_report *model__process(struct model *m, pid_t pid); /* to fill in rss and regions */
 

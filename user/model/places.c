@@ -100,16 +100,21 @@ static size_t model__intern(struct model *m, const struct step *steps, uint32_t 
 
 struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip)
 {
-	const struct rec_stack *st = stack_id ? model__stack(m, stack_id) : NULL;
-	uint64_t key = hmap__mix(stack_id ? stack_id : ip, p->space.code_changes), *cached;
+	uint64_t key = stack_id ? stack_id : ip, *cached;
+	const struct rec_stack *st;
 	struct step steps[STEPS_MAX];
 	bool has_leaf, cut;
 	uint32_t n;
 	size_t i;
 
+	if (p->places_at != p->space.code_changes) {
+		hmap__clear(&p->places);
+		p->places_at = p->space.code_changes;
+	}
 	cached = hmap__find(&p->places, key);
 	if (cached)
 		return &m->places[*cached];
+	st = stack_id ? model__stack(m, stack_id) : NULL;
 	n = stack__steps(p, st, ip, steps, &has_leaf, &cut);
 	i = model__intern(m, steps, n, has_leaf, cut);
 	if (i == SIZE_MAX)

@@ -190,7 +190,7 @@ static int report__sites(struct report *r, struct model *m, const struct model_n
 		const struct place *p = &m->places[i];
 		bool cut;
 		uint32_t n = place__clean(p, steps, &cut, names), j;
-		uint64_t h = n * 2 + cut, *found;
+		uint64_t h = hmap__mix(n, cut), *found;
 
 		for (j = 0; j < n; j++)
 			h = hmap__mix(h ^ steps[j].file, steps[j].at);
@@ -231,10 +231,10 @@ static int report__processes(struct report *r, struct model *m)
 		struct process *p = m->processes[i];
 
 		process__classify_early(m, p);
-		if (!p->r.ended) {
-			p->r.end_ns = r->duration_ns;
+		if (!p->r.ended)
 			p->r.mapped_bytes = p->has_space ? p->space.mapped_bytes : UNKNOWN;
-		}
+		if (!p->r.ended || !p->r.end_ns)
+			p->r.end_ns = r->duration_ns;
 		r->processes[i] = p->r;
 		SUM(&r->call, &p->r.call);
 		SUM(&r->faults, &p->r.faults);
@@ -269,17 +269,22 @@ struct report *model__report(struct model *m, uint64_t end_ns, const struct even
 	if (!r)
 		return NULL;
 	r->version = MEMTRACE_VERSION;
-	r->duration_ns = end_ns - m->start_ns;
+	r->duration_ns = model__since_start(m, end_ns);
 	r->rss_parts_direct_mmap = r->rss_parts_heap = r->rss_parts_file = UNKNOWN;
 	r->rss_parts_stack = r->rss_parts_other = r->rss_parts_unknown = UNKNOWN;
 	model__sample_mapped(m, end_ns);
-	r->mapped = malloc(sizeof(m->mapped));
+	r->mapped = calloc(MAPPED_POINTS + 1, sizeof(*r->mapped));
 	if (!r->mapped || report__processes(r, m) || report__sites(r, m, names)) {
 		report__free(r);
 		return NULL;
 	}
 	memcpy(r->mapped, m->mapped, sizeof(m->mapped));
 	r->nmapped = m->nmapped;
+	/* The last interval's highest is not what there is at the end. */
+	if (r->mapped[r->nmapped - 1].mapped_bytes != m->mapped_bytes ||
+	    r->mapped[r->nmapped - 1].heap_bytes != m->heap_bytes)
+		r->mapped[r->nmapped++] =
+			(struct mapped_point){r->duration_ns, m->mapped_bytes, m->heap_bytes};
 	r->stacks = m->nstacks;
 	r->stacks_truncated = m->stacks_cut;
 	if (counts)

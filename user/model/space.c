@@ -83,6 +83,8 @@ static int space__open(struct space *s, size_t i, size_t n)
 
 static void space__close(struct space *s, size_t i, size_t n)
 {
+	if (!n)
+		return;
 	memmove(s->vmas + i, s->vmas + i + n, (s->count - i - n) * sizeof(*s->vmas));
 	s->count -= n;
 }
@@ -207,11 +209,20 @@ int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 
 void space__mark_forked(struct space *s)
 {
-	size_t i;
+	size_t i, n = 0;
 
-	for (i = 0; i < s->count; i++)
-		if (!(s->vmas[i].prot & VMA_SHARED))
-			s->vmas[i].flags |= VMA_PRE_FORK;
+	/* What was mapped after the fork before this one becomes like what was there then. */
+	for (i = 0; i < s->count; i++) {
+		struct vma v = s->vmas[i];
+
+		if (!(v.prot & VMA_SHARED))
+			v.flags |= VMA_PRE_FORK;
+		if (n && vma__continues(&s->vmas[n - 1], &v))
+			s->vmas[n - 1].end = v.end;
+		else
+			s->vmas[n++] = v;
+	}
+	s->count = n;
 }
 
 const struct vma *space__find(const struct space *s, uint64_t addr)
@@ -231,7 +242,7 @@ const struct vma *space__touch(struct space *s, uint64_t addr)
 	v = &s->vmas[i];
 	if (v->start <= addr)
 		return v;
-	if (v->kind != VMA_STACK || v->start - addr > STACK_REACH)
+	if (v->kind != VMA_STACK || v->flags & VMA_FIXED_SIZE || v->start - addr > STACK_REACH)
 		return NULL;
 	s->mapped_bytes += v->start - (addr & ~(PAGE - 1));
 	v->start = addr & ~(PAGE - 1);

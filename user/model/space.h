@@ -15,6 +15,8 @@ enum vma_kind { VMA_ANON, VMA_HEAP, VMA_STACK, VMA_BSS, VMA_SPECIAL, VMA_FILE };
 
 #define VMA_WAS_WRITABLE (1 << 0) /* now or before: data, even if made read-only later (RELRO) */
 #define VMA_PRE_FORK (1 << 1) /* was there at a fork: its pages may be shared until written */
+#define VMA_FIXED_SIZE \
+	(1 << 2) /* VMA_STACK: a thread's, made by mmap, does not grow when touched */
 
 #define NO_FILE UINT32_MAX
 

@@ -11,7 +11,7 @@
 struct hmap {
 	struct hmap_slot *slots;
 	size_t size; /* slots, a power of two, or 0 */
-	size_t used; /* entries */
+	size_t used; /* entries, and marks of removed ones */
 };
 
 struct hmap_slot {
@@ -36,6 +36,8 @@ static inline uint64_t hmap__mix(uint64_t a, uint64_t b)
 {
 	uint64_t h = (a ^ (b * 0x9E3779B97F4A7C15ULL)) * 0xD6E8FEB86659FD93ULL;
 
+	/* Twice, so that the highest bits, too, reach the lowest, which choose the slot. */
+	h = (h ^ (h >> 32)) * 0xD6E8FEB86659FD93ULL;
 	return h ^ (h >> 32);
 }
 
