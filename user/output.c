@@ -17,7 +17,7 @@ static int output__fail(const char *path, int err)
 	return err;
 }
 
-/* A file without a name next to the target, or one with a temporary name where that is not to be had. */
+/* A file without a name next to the target; with a temporary one where that is not to be had. */
 static int output__create(struct output *o)
 {
 	char *copy = strdup(o->target);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A file that comes to be whole or not at all: written under no name, linked
- * into place when it is complete. An existing file stays until then, and a
- * tracer that is killed leaves nothing. The new file has the old one's mode and, where we may, owner.
- * A symbolic link to a file stays: what it leads to is replaced. What is our standard output or
- * error already (/dev/stdout), or is no regular file, is written to directly.
+ * A file that comes to be whole or not at all: written under no name, linked into place when it is
+ * complete. An existing file stays until then, and a tracer that is killed leaves nothing. The new
+ * file has the old one's mode and, where we may, owner. A symbolic link to a file stays: what it
+ * leads to is replaced. What is our standard output or error already (/dev/stdout), or is no
+ * regular file, is written to directly.
  */
 #ifndef MEMTRACE_OUTPUT_H
 #define MEMTRACE_OUTPUT_H

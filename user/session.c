@@ -286,6 +286,8 @@ static int session__wait_command(struct session *s)
 		return EXIT_OK;
 	if (!s->command_ended) {
 		log__info("tracing has ended, the command goes on");
+		/* Its time is up and no table follows: else each wait would return at once. */
+		s->wait.end_ns = s->wait.tick_ns = s->wait.next_tick_ns = 0;
 		while ((got = waitpid(s->launch.pid, &status, WNOHANG)) == 0)
 			if (waiter__wait(&s->wait, 1000) == WAIT_SIGNAL) {
 				kill(s->launch.pid, s->wait.signal);
@@ -317,7 +319,7 @@ int session__run(const struct options *o)
 		/* A launched command owns standard output. */
 		.text = o->argv ? stderr : stdout,
 		.wait = {-1, -1, 0, 0, 0, 0, false},
-		.launch = {0, -1, -1},
+		.launch = {.go = -1, .error = -1},
 	};
 	int status, own_failure = o->argv ? EXIT_OWN_FAILURE : EXIT_FAIL, err;
 

@@ -19,7 +19,9 @@
 #define PIDS 6
 #define LARGEST sizeof(union any_rec)
 
+/* With room for more than any record has. */
 union any_rec {
+	unsigned char bytes[sizeof(struct rec_file) + 512];
 	struct rec h;
 	struct rec_call call;
 	struct rec_fault fault;
@@ -154,14 +156,17 @@ static size_t fill(union any_rec *r)
 	}
 }
 
-/* Make it lie: a shorter or longer one, another kind, another count, any bytes. */
+/* Make it lie: a shorter or longer one, another kind, another count, any bytes, too much of all. */
 static size_t damage(struct rec *r, size_t len)
 {
 	unsigned i;
 
-	switch (dice(5)) {
+	switch (dice(6)) {
 	case 0:
 		return dice(len + 1);
+	case 4:
+		r->aux = (dice(2) ? FILE_PATH_BYTES : STACK_FRAMES) + dice(200);
+		return LARGEST;
 	case 1:
 		r->kind = dice(4) ? dice(REC_KINDS + 2) : dice64();
 		return len;
@@ -213,18 +218,18 @@ static void assert_sound(size_t n)
 {
 	uint64_t mapped = 0, heap = 0;
 	struct report *r;
-	size_t i;
+	size_t alive = 0, i;
 
 	assert_true(m->nprocesses <= n + 1);
 	assert_true(m->nfiles <= 2 * n + 1);
 	assert_true(m->nplaces <= n);
 	assert_true(m->nstacks <= n);
-	assert_true(model__alive(m, NULL, 0) <= m->nprocesses);
 	for (i = 0; i < m->nprocesses; i++) {
 		struct process *p = m->processes[i];
 
 		assert_space(&p->space);
 		assert_true(!p->r.ended || !p->space.count);
+		alive += !p->r.ended;
 		assert_true(p->npending <= n);
 		assert_true(p->nearly <= EARLY_FAULTS);
 		if (p->borrows_space)
@@ -234,6 +239,7 @@ static void assert_sound(size_t n)
 	}
 	assert_true(m->mapped_bytes == mapped);
 	assert_true(m->heap_bytes == heap);
+	assert_int_equal(model__alive(m, NULL, 0), alive);
 	r = report_now();
 	assert_balanced(r);
 	report__free(r);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Merging by time, with records whose memory goes as soon as the contract lets it. SEED=N as in test_space. */
+/*
+ * Merging by time, with records whose memory goes as soon as the contract lets it. The seed is
+ * printed; SEED=N in the environment sets it.
+ */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Places: one stack is one site, wherever its code was loaded; what cannot be a frame is left out. */
+/* Places: a stack is one site wherever its code was loaded; what cannot be a frame is left out. */
 #include "tests/unit/model_lib.h"
 
 #define FUNC (TEXT + 0x100) /* offset PAGE + 0x100 of the program's file */

@@ -66,7 +66,7 @@ struct place {
 struct model {
 	uint64_t start_ns;
 	struct process **processes; /* in the order they were met */
-	size_t nprocesses, processes_room;
+	size_t nprocesses, processes_room, nalive;
 	struct hmap by_pid; /* the latest of each pid, ended or not: index in processes */
 	struct file *files;
 	size_t nfiles, files_room;

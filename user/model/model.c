@@ -186,6 +186,7 @@ static void process__end(struct model *m, struct process *p, uint64_t ts_ns)
 	free(p->pending);
 	p->pending = NULL;
 	p->npending = 0;
+	m->nalive -= !p->r.ended;
 	p->r.ended = true;
 	p->r.end_ns = model__since_start(m, ts_ns);
 	p->r.mapped_bytes = 0;
@@ -207,6 +208,7 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 		return NULL;
 	}
 	m->processes[m->nprocesses++] = p;
+	m->nalive++;
 	if (before) /* the pid is in use again: its end was lost */
 		process__end(m, before, ts_ns);
 	p->r.pid = pid;
@@ -234,8 +236,9 @@ int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, co
 }
 
 /*
- * The process a record is about, made when it was not known (an exact name or cgroup match). Threads
- * that end together race: after the record that says "the last" there may be others' last ones.
+ * The process a record is about, made when it was not known (an exact name or cgroup match).
+ * Threads that end together race: after the record that says "the last" there may be others' last
+ * ones.
  */
 static struct process *model__get(struct model *m, const struct rec *r)
 {
@@ -531,14 +534,11 @@ size_t model__alive(const struct model *m, pid_t *pids, size_t max)
 {
 	size_t i, n = 0;
 
-	for (i = 0; i < m->nprocesses; i++) {
-		if (m->processes[i]->r.ended)
-			continue;
-		if (n < max)
-			pids[n] = m->processes[i]->r.pid;
-		n++;
-	}
-	return n;
+	/* It is asked often: of the many that have ended no more are looked at than must be. */
+	for (i = 0; n < max && n < m->nalive; i++)
+		if (!m->processes[i]->r.ended)
+			pids[n++] = m->processes[i]->r.pid;
+	return m->nalive;
 }
 
 size_t model__processes(const struct model *m, const struct process_report **out, size_t max)
