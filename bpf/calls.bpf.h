@@ -72,7 +72,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 
 	if (!s)
 		return 0;
-	kind = task__in_compat(t) ? call__compat_kind(nr) : call__kind(nr & ~0x40000000L);
+	kind = task__in_compat(t) ? call__compat_kind(nr) : call__kind(nr & ~X32_BIT);
 	/* Also for the others: what a call left behind when its exit was not seen ends here. */
 	s->call_kind = kind;
 	s->call_mm = (__u64)t->mm;

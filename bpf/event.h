@@ -158,7 +158,7 @@ struct rec_file {
 	struct rec h;
 	__u64 ino;
 	__u32 dev;
-	__u32 pad;
+	__u32 generation; /* another one means another file that got the same inode number */
 	char path[FILE_PATH_BYTES];
 };
 
@@ -189,6 +189,7 @@ struct machine_row {
 	__u64 mapped_bytes, unmapped_bytes; /* by mmap and munmap, page-rounded */
 	__u64 grown_bytes, shrunk_bytes; /* the break */
 	__u64 minor, major;
+	__u64 comm_ns; /* when comm was taken: rows are per CPU, and the latest has the name */
 	char comm[16];
 };
 

@@ -14,7 +14,7 @@
 struct vnode_key {
 	__u64 ino;
 	__u32 dev;
-	__u32 pad;
+	__u32 generation; /* tells files apart that had the same inode one after the other */
 };
 
 struct {
@@ -78,9 +78,9 @@ static __always_inline void file__path(struct rec_file *r, struct file *f, __u32
 	r->h.aux = w.pos;
 }
 
-/* Identify f, and send its path if that has not been done. zero: thread_state.zero. */
+/* Identify f, and send its path (as of time ts) if that has not been done. zero: thread_state.zero. */
 static __always_inline void file__announce(void *ring, struct task_struct *t, struct file *f,
-					   __u64 *ino, __u32 *dev, __u32 zero)
+					   __u64 ts, __u64 *ino, __u32 *dev, __u32 zero)
 {
 	struct vnode_key key = {};
 	struct rec_file *r;
@@ -88,6 +88,7 @@ static __always_inline void file__announce(void *ring, struct task_struct *t, st
 
 	key.ino = BPF_CORE_READ(f, f_inode, i_ino);
 	key.dev = BPF_CORE_READ(f, f_inode, i_sb, s_dev);
+	key.generation = BPF_CORE_READ(f, f_inode, i_generation);
 	*ino = key.ino;
 	*dev = key.dev;
 	if (bpf_map_lookup_elem(&files_sent, &key))
@@ -95,10 +96,10 @@ static __always_inline void file__announce(void *ring, struct task_struct *t, st
 	r = record__reserve(ring, REC_FILE, sizeof(*r));
 	if (!r)
 		return;
-	record__head(&r->h, REC_FILE, t, bpf_ktime_get_ns());
+	record__head(&r->h, REC_FILE, t, ts);
 	r->ino = key.ino;
 	r->dev = key.dev;
-	r->pad = 0;
+	r->generation = key.generation;
 	file__path(r, f, zero);
 	record__send(r);
 	bpf_map_update_elem(&files_sent, &key, &one, BPF_ANY);
@@ -120,11 +121,11 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 	table = BPF_CORE_READ(fdt, fd);
 	if (bpf_probe_read_kernel(&f, sizeof(f), table + fd) || !f)
 		return;
-	file__announce(ring, t, f, &ino, &dev, zero);
+	file__announce(ring, t, f, c->h.ts_ns - 2, &ino, &dev, zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
 		return;
-	/* Just before the call itself, which then finds its file. */
+	/* Behind its file, before the call itself, which then finds it. */
 	record__head(&r->h, REC_VMA, t, c->h.ts_ns - 1);
 	r->start = c->ret;
 	r->end = c->ret + ((c->arg[1] + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT);
@@ -138,10 +139,13 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 #define EXEC_STARTS 4
 
 struct vma_walk {
-	__u64 start[EXEC_STARTS]; /* addresses in the first mapping of each run */
+	/* The first address of each run of mappings, and up to where there may be gaps in it. */
+	__u64 start[EXEC_STARTS], limit[EXEC_STARTS];
 	__u32 next; /* of start[] */
 	__u32 zero; /* thread_state.zero */
-	__u64 addr; /* where the next mapping of the run would be; 0: at its end */
+	__u64 addr; /* where to look; 0: the run is over */
+	__u64 until; /* the limit of this run */
+	__u64 found; /* the end of the mapping found */
 };
 
 static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct vma_walk *w)
@@ -153,11 +157,11 @@ static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct
 	__u64 ino = 0;
 	__u32 dev = 0;
 
-	w->addr = vma->vm_end;
+	w->found = vma->vm_end;
 	if (!ring)
 		return 0;
 	if (f)
-		file__announce(ring, t, f, &ino, &dev, w->zero);
+		file__announce(ring, t, f, bpf_ktime_get_ns(), &ino, &dev, w->zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
 		return 0;
@@ -174,7 +178,7 @@ static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct
 	return 0;
 }
 
-/* Send the mapping at w->addr, or at the beginning of the next run. */
+/* Send the mapping at w->addr, if there is one, and go on behind it. */
 static long vma__step(__u32 i, struct vma_walk *w)
 {
 	__u64 addr = w->addr;
@@ -182,14 +186,24 @@ static long vma__step(__u32 i, struct vma_walk *w)
 	if (!addr) {
 		if (w->next >= EXEC_STARTS)
 			return 1;
-		addr = w->start[w->next++];
+		addr = w->start[w->next];
+		w->until = w->limit[w->next];
+		w->next++;
+		if (!addr) {
+			w->addr = 0;
+			return 0;
+		}
 	}
-	w->addr = 0;
-	if (addr)
-		bpf_find_vma(bpf_get_current_task_btf(), addr, vma__found, w, 0);
+	w->found = 0;
+	bpf_find_vma(bpf_get_current_task_btf(), addr, vma__found, w, 0);
+	if (w->found)
+		w->addr = w->found;
+	else /* a gap: a page on, as long as the run is not over */
+		w->addr = addr < w->until ? addr + (1UL << PAGE_SHIFT) : 0;
 	return 0;
 }
 
-#define EXEC_VMAS 48 /* program, interpreter, vdso and stack have about 15 */
+/* Mappings and pages of gaps between them: enough for eight gaps of 2 MiB alignment. */
+#define EXEC_STEPS 4608
 
 #endif /* MEMTRACE_FILES_BPF_H */

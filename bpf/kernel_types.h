@@ -30,6 +30,7 @@ struct super_block {
 
 struct inode {
 	unsigned long i_ino;
+	__u32 i_generation;
 	struct super_block *i_sb;
 };
 
@@ -137,6 +138,7 @@ struct bpf_perf_event_data {
 };
 
 #define PF_EXITING 0x00000004 /* task_struct.flags */
+#define X32_BIT 0x40000000L /* of a system call's number */
 #define TS_COMPAT 0x0002 /* thread_info.status: in a 32-bit system call */
 
 #define VM_READ 0x1

@@ -40,6 +40,7 @@ static __always_inline struct machine_row *machine__row(struct task_struct *t, _
 	bpf_map_update_elem(&machine, &tgid, &empty_row, BPF_NOEXIST);
 	row = bpf_map_lookup_elem(&machine, &tgid);
 	if (row) {
+		row->comm_ns = bpf_ktime_get_ns();
 		bpf_probe_read_kernel(row->comm, sizeof(row->comm), t->group_leader->comm);
 		return row;
 	}
@@ -49,7 +50,8 @@ static __always_inline struct machine_row *machine__row(struct task_struct *t, _
 	return NULL;
 }
 
-static __always_inline void machine__brk(struct task_struct *t, struct machine_row *row, __u64 now)
+static __always_inline void machine__brk(struct task_struct *t, struct machine_row *row,
+					 struct event_counts *c, __u64 now)
 {
 	__u32 tgid = t->tgid;
 	__u64 *old = bpf_map_lookup_elem(&machine_brk, &tgid);
@@ -58,26 +60,36 @@ static __always_inline void machine__brk(struct task_struct *t, struct machine_r
 		__sync_fetch_and_add(&row->grown_bytes, now - *old);
 	else if (old)
 		__sync_fetch_and_add(&row->shrunk_bytes, *old - now);
-	bpf_map_update_elem(&machine_brk, &tgid, &now, BPF_ANY);
+	if (bpf_map_update_elem(&machine_brk, &tgid, &now, BPF_ANY))
+		count__add(&c->missed_tasks);
+}
+
+/* What of a call's arguments counts: brk's address, else the length. */
+static __always_inline __u64 machine__arg(struct pt_regs *regs, __u32 kind, int compat)
+{
+	__u32 old_mmap_len = 0;
+
+	if (!compat)
+		return kind == REC_BRK ? regs->di : regs->si;
+	if (kind == REC_BRK)
+		return regs->bx & 0xffffffff;
+	if (regs->orig_ax != COMPAT_OLD_MMAP)
+		return regs->cx & 0xffffffff;
+	bpf_probe_read_user(&old_mmap_len, sizeof(old_mmap_len),
+			    (void *)((regs->bx & 0xffffffff) + 4));
+	return old_mmap_len;
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
 {
-	long nr = regs->orig_ax;
-	__u32 kind = call__kind(nr);
-	struct task_struct *t;
+	struct task_struct *t = bpf_get_current_task_btf();
+	int compat = task__in_compat(t);
+	__u32 kind = compat ? call__compat_kind(regs->orig_ax) : call__kind(regs->orig_ax & ~X32_BIT);
 	struct machine_row *row;
 	struct event_counts *c;
-	__u64 len;
+	__u64 arg;
 
-	/* A 32-bit call has numbers of its own, which are 64-bit calls of other meaning. */
-	t = bpf_get_current_task_btf();
-	if (kind == REC_NONE && nr != 45 && nr != 90 && nr != 192 && nr != 91 && nr != 163 &&
-	    nr != 219 && nr != 125)
-		return 0;
-	if (task__in_compat(t))
-		kind = call__compat_kind(nr);
 	if (kind < REC_BRK || kind > REC_MPROTECT)
 		return 0;
 	c = counts__get();
@@ -88,10 +100,11 @@ int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
 	if (!row)
 		return 0;
 	count__add(&row->calls[kind - REC_BRK]);
+	arg = machine__arg(regs, kind, compat);
 	if (kind == REC_BRK) {
 		/* brk(2) returns the break, also the old one when it failed. */
-		machine__brk(t, row, ret);
-		if (regs->di && (unsigned long)ret != regs->di)
+		machine__brk(t, row, c, ret);
+		if (arg && (unsigned long)ret != arg)
 			count__add(&row->failed[0]);
 		return 0;
 	}
@@ -99,12 +112,11 @@ int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
 		count__add(&row->failed[kind - REC_BRK]);
 		return 0;
 	}
-	len = task__in_compat(t) ? regs->cx & 0xffffffff : regs->si;
-	len = (len + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
+	arg = (arg + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
 	if (kind == REC_MMAP)
-		__sync_fetch_and_add(&row->mapped_bytes, len);
+		__sync_fetch_and_add(&row->mapped_bytes, arg);
 	else if (kind == REC_MUNMAP)
-		__sync_fetch_and_add(&row->unmapped_bytes, len);
+		__sync_fetch_and_add(&row->unmapped_bytes, arg);
 	return 0;
 }
 
@@ -166,8 +178,10 @@ int BPF_PROG(machine_exec, struct task_struct *t)
 
 	if (mm)
 		machine__set_brk(t, mm);
-	if (row)
+	if (row) {
+		row->comm_ns = bpf_ktime_get_ns();
 		bpf_probe_read_kernel(row->comm, sizeof(row->comm), t->comm);
+	}
 	return 0;
 }
 

@@ -23,8 +23,9 @@
 #define SAME_LIBRARY (256UL << 20) /* how far apart code of one address space's libraries may be */
 #define HASH_FACTOR 0x9E3779B97F4A7C15ULL
 
+/* The least recently used goes when it is full, and is sent again if it comes again. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, __u64);
 	__type(value, __u32);
@@ -51,7 +52,7 @@ static __always_inline __u64 stack__leaf_word(struct thread_state *s, struct tas
 {
 	struct mm_struct *mm = t->mm;
 
-	if (word == s->last_leaf)
+	if (word && word == s->known_leaf[word & (RECENT - 1)])
 		return word;
 	if (!mm)
 		return 0;
@@ -60,7 +61,7 @@ static __always_inline __u64 stack__leaf_word(struct thread_state *s, struct tas
 		return 0;
 	if (!code__follows_call(word))
 		return 0;
-	s->last_leaf = word;
+	s->known_leaf[word & (RECENT - 1)] = word;
 	return word;
 }
 
@@ -72,7 +73,7 @@ static __always_inline __u64 stack__publish(struct thread_state *s, struct task_
 	__u32 one = 1;
 	__u64 size;
 
-	if (id == s->last_stack)
+	if (id == s->known_stack[id & (RECENT - 1)])
 		return id;
 	if (!bpf_map_lookup_elem(&stacks_sent, &id)) {
 		c = counts__get();
@@ -94,7 +95,7 @@ static __always_inline __u64 stack__publish(struct thread_state *s, struct task_
 		/* A full map only means that stacks are sent again. */
 		bpf_map_update_elem(&stacks_sent, &id, &one, BPF_ANY);
 	}
-	s->last_stack = id;
+	s->known_stack[id & (RECENT - 1)] = id;
 	return id;
 }
 

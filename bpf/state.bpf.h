@@ -29,6 +29,7 @@ const volatile __u32 cfg_lane_mask; /* number of records in a fault lane - 1 */
 const volatile __u32 cfg_own_tgid; /* the collector: never traced in MODE_MATCH */
 
 #define STACK_WINDOW 512
+#define RECENT 8 /* a power of two */
 
 /* thread_state.waits_for_exec: a launched child is not the command itself until it has exec'ed. */
 #define EXEC_DONE 0
@@ -65,9 +66,10 @@ struct thread_state {
 	 */
 	__u32 zero;
 	__u32 pad;
-	__u64 last_leaf; /* a word that was found to follow a call */
+	/* What a loop meets again and again, each where its low bits say. */
+	__u64 known_leaf[RECENT]; /* words that were found to follow a call */
+	__u64 known_stack[RECENT]; /* stack ids that have been sent */
 	__u64 stack_span; /* how much stack the last walk needed */
-	__u64 last_stack; /* the last stack id, known to have been sent */
 	struct rec_stack stack; /* scratch of the walk and of sending it */
 	__u64 frame[2]; /* scratch: a frame beyond the window */
 	__u8 window[STACK_WINDOW]; /* scratch: copy of the innermost stack */

@@ -94,8 +94,9 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 	ring = ring__get();
 	if (!cs || !ring)
 		return 0;
-	cs->armed = 1;
-	cs->based = 1; /* at zero */
+	/* At zero, where it inherits the fault events; else when they have been opened for it. */
+	cs->armed = s->armed;
+	cs->based = s->armed;
 	cs->last_flt = 0;
 	r = record__reserve(ring, REC_FORK, sizeof(*r));
 	if (!r)
@@ -114,6 +115,7 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 #define AUX_PHDR 3 /* in the main program's first segment */
 #define AUX_BASE 7 /* the interpreter's first segment */
 #define AUX_VDSO 33
+#define VVAR_REACH (16UL << PAGE_SHIFT)
 
 /* Send the mappings that execve itself made: program, interpreter, vdso, stack, bss. */
 static __always_inline void exec__mappings(struct mm_struct *mm, __u32 zero)
@@ -130,10 +132,14 @@ static __always_inline void exec__mappings(struct mm_struct *mm, __u32 zero)
 		else if (type == AUX_BASE)
 			w.start[1] = value;
 		else if (type == AUX_VDSO)
-			w.start[2] = value;
+			w.limit[2] = value;
 	}
+	/* A program's segments need not touch. The kernel's data pages lie before its code page. */
+	w.limit[0] = mm->end_data;
+	if (w.limit[2])
+		w.start[2] = w.limit[2] - VVAR_REACH;
 	w.start[3] = mm->start_stack;
-	bpf_loop(EXEC_VMAS, vma__step, &w, 0);
+	bpf_loop(EXEC_STEPS, vma__step, &w, 0);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -154,10 +160,10 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 		return 0;
 	s->waits_for_exec = EXEC_DONE;
 	s->armed = 1;
-	s->last_stack = 0;
+	__builtin_memset(s->known_leaf, 0, sizeof(s->known_leaf)); /* of the old image's code */
 	exe = mm->exe_file;
 	if (exe)
-		file__announce(ring, t, exe, &ino, &dev, s->zero);
+		file__announce(ring, t, exe, bpf_ktime_get_ns(), &ino, &dev, s->zero);
 	exec__mappings(mm, s->zero);
 	r = record__reserve(ring, REC_EXEC, sizeof(*r));
 	if (!r)
@@ -180,6 +186,8 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	record__send(r);
 	return 0;
 }
+
+__u64 closing; /* set by the collector before it closes the fault events */
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(task_exit, struct task_struct *t)
@@ -206,8 +214,13 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	r->exit_code = code ? code : t->exit_code;
 	r->pad = 0;
 	thread__take_base(s, t, 0, 0);
-	r->min_flt = t->min_flt - s->base_min;
-	r->maj_flt = t->maj_flt - s->base_maj;
+	/* Once the fault events are being closed the kernel counts what is not seen. */
+	if (!closing) {
+		s->seen_min = t->min_flt;
+		s->seen_maj = t->maj_flt;
+	}
+	r->min_flt = s->seen_min - s->base_min;
+	r->maj_flt = s->seen_maj - s->base_maj;
 	record__send(r);
 	return 0;
 }

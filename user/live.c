@@ -29,9 +29,18 @@ static const char *fd_path(struct session *s, const struct rec_call *c)
 int live__stream_before(struct session *s, const struct rec *r)
 {
 	const struct rec_fault *f = (const struct rec_fault *)r;
+	struct rec_fault shared;
+	const struct vma *v;
 
 	switch (r->kind) {
 	case REC_FAULT:
+		v = model__find(s->model, r->tgid, f->addr);
+		if (v && v->prot & VMA_SHARED) {
+			/* Nothing is copied there. */
+			shared = *f;
+			shared.h.flags &= ~FAULT_PRESENT;
+			f = &shared;
+		}
 		return view__stream_fault(s->text, f, model__comm(s->model, r->tgid),
 					  f->ip ? names__where(s->names, r->tgid, f->addr) : "execve",
 					  names__place(s->names, r->tgid, f->stack_id, f->ip),

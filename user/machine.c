@@ -79,36 +79,34 @@ static struct row *machine__row(struct machine *m, pid_t pid)
 	return r;
 }
 
-/* What the kernel counted of a process. False: it has ended, the kernel's row can go. */
-static bool machine__take(void *ctx, pid_t pid, const struct machine_row *now)
+/* What the kernel counted of a process. */
+static void machine__take(void *ctx, pid_t pid, const struct machine_row *now, bool ended)
 {
 	struct machine *m = ctx;
 	struct row *r = machine__row(m, pid);
 
 	if (!r) {
 		m->err = -ENOMEM;
-		return true;
+		return;
 	}
 	r->now = *now;
 	snprintf(r->comm, sizeof(r->comm), "%.16s", now->comm[0] ? now->comm : "?");
-	if (kill(pid, 0) && errno == ESRCH) {
-		/* Ended before this reading of its row, which is complete then. */
+	if (ended) {
 		r->ended = true;
 		r->rss = UNKNOWN;
 		hmap__remove(&m->by_pid, pid);
 		hmap__remove(&m->rss_start, pid);
 		m->nended++;
-		return false;
+		return;
 	}
 	r->rss = process__rss(pid);
 	if (r->rss_start == UNKNOWN)
 		r->rss_start = r->rss;
-	return true;
 }
 
 static void machine_row__add(struct machine_row *to, const struct machine_row *from)
 {
-	const size_t words = offsetof(struct machine_row, comm) / sizeof(__u64);
+	const size_t words = offsetof(struct machine_row, comm_ns) / sizeof(__u64);
 	size_t i;
 
 	for (i = 0; i < words; i++)
@@ -206,7 +204,7 @@ static int machine__show(struct machine *m, bool final)
 		struct row *r = &m->rows[i];
 
 		if (!final && r->ended &&
-		    !memcmp(&r->now, &r->before, offsetof(struct machine_row, comm)))
+		    !memcmp(&r->now, &r->before, offsetof(struct machine_row, comm_ns)))
 			continue;
 		rows[t.nrows++] = row__show(r, final ? &nothing : &r->before, t.interval_s);
 		r->before = r->now;
@@ -320,7 +318,7 @@ static int machine__json(struct machine *m)
 static int machine__begin(struct machine *m)
 {
 	struct kernel_opts k = {.mode = KERNEL_MACHINE};
-	uint64_t tick = m->o->interval_ns;
+	uint64_t tick = m->o->interval_ns ? m->o->interval_ns : INTERVAL_NS;
 	int status;
 
 	if (m->o->stream) {
@@ -335,50 +333,63 @@ static int machine__begin(struct machine *m)
 		return status;
 	m->start_ns = m->shown_ns = clock__now();
 	process__each(remember_rss, m);
-	if (!tick && isatty(STDOUT_FILENO))
-		tick = INTERVAL_NS;
 	if (waiter__init(&m->wait, 0, m->o->duration_ns, tick))
 		return EXIT_FAIL;
 	log__info("tracing the whole machine%s", m->o->duration_ns ? "" : "; Ctrl-C ends it");
 	return 0;
 }
 
-static void machine__loop(struct machine *m)
+/* Read the kernel's counts, and show them when that is asked for. */
+static int machine__tick(struct machine *m, bool show)
 {
-	bool quiet_json = m->o->json && !m->o->json_path;
+	int err;
 
-	for (;;) {
+	m->err = 0;
+	err = kernel__machine(m->kernel, machine__take, m);
+	if (!err)
+		err = m->err;
+	if (!err && show)
+		err = machine__show(m, false);
+	machine__fold(m);
+	return err;
+}
+
+/* The counts are read every second also when no table is shown: rows of ended processes must go. */
+static int machine__loop(struct machine *m)
+{
+	bool shown = m->o->interval_ns || isatty(STDOUT_FILENO);
+	bool silent = m->o->json && (!m->o->json_path || m->o->quiet);
+	int err = 0, failed;
+
+	while (!err) {
 		enum wait_result why = waiter__wait(&m->wait, 3600000);
 
 		if (why == WAIT_SIGNAL || why == WAIT_END)
 			break;
-		if (why != WAIT_TICK)
-			continue;
-		m->err = kernel__machine(m->kernel, machine__take, m);
-		if (!m->err && !quiet_json)
-			m->err = machine__show(m, false);
-		machine__fold(m);
-		if (m->err)
-			return;
+		if (why == WAIT_TICK)
+			err = machine__tick(m, shown && !silent);
 	}
 	kernel__detach(m->kernel);
-	m->err = kernel__machine(m->kernel, machine__take, m);
-	if (!m->err && !quiet_json)
-		m->err = machine__show(m, true);
-	if (!m->err && m->o->json)
-		m->err = machine__json(m);
+	if (!err) {
+		err = machine__tick(m, false);
+		if (!err && !silent)
+			err = machine__show(m, true);
+	}
+	/* The file is not to suffer from a pipe that was closed. */
+	failed = m->o->json ? machine__json(m) : 0;
+	return err ? err : failed;
 }
 
 int machine__run(const struct options *o)
 {
 	struct machine m = {.o = o, .wait = {-1, -1, 0, 0, 0, 0, false}};
-	int status = machine__begin(&m);
+	int status = machine__begin(&m), err;
 
 	if (!status) {
-		machine__loop(&m);
-		if (m.err && m.err != -EPIPE)
-			log__error("the table ended: %s", strerror(-m.err));
-		status = m.err ? EXIT_FAIL : EXIT_OK;
+		err = machine__loop(&m);
+		if (err && err != -EPIPE)
+			log__error("the table ended: %s", strerror(-err));
+		status = err ? EXIT_FAIL : EXIT_OK;
 	}
 	kernel__free(m.kernel);
 	waiter__free(&m.wait);

@@ -29,6 +29,7 @@
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 40
 #define CHECK_NS 250000000ULL /* how often the kernel is asked for losses and for who is left */
+#define LOOK_UP_NS 1000000ULL
 #define GRACE_NS 1000000000ULL /* how long a signalled command may take to end before the report */
 
 static bool is_call(unsigned kind)
@@ -77,6 +78,23 @@ static void session__note_code(struct session *s, const struct rec *r)
 	}
 }
 
+/*
+ * A fault in no mapping we know: made by a call that is not among the six (shmat), or that
+ * was under way as we attached. Ask the kernel, not more than once a millisecond.
+ */
+static void session__look_up(struct session *s, const struct rec_fault *f)
+{
+	uint64_t now;
+
+	if (!f->ip || model__find(s->model, f->h.tgid, f->addr) || !model__knows(s->model, f->h.tgid))
+		return;
+	now = clock__now();
+	if (now < s->next_look_up_ns)
+		return;
+	s->next_look_up_ns = now + LOOK_UP_NS;
+	process__find_mapping(s->model, f->h.tgid, f->addr);
+}
+
 static void session__fail(struct session *s, int err)
 {
 	if (!s->err)
@@ -88,9 +106,11 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	struct session *s = ctx;
 	int err;
 
-	if (r->kind != REC_STACK && r->kind != REC_FILE && s->matching &&
-	    !model__knows(s->model, r->tgid) && (is_call(r->kind) || r->kind == REC_FAULT))
+	if (s->matching && !model__knows(s->model, r->tgid) &&
+	    (is_call(r->kind) || r->kind == REC_FAULT || r->kind == REC_FORK || r->kind == REC_EXIT))
 		session__meet(s, r->tgid);
+	if (r->kind == REC_FAULT)
+		session__look_up(s, (const struct rec_fault *)r);
 	if (s->o->stream)
 		session__fail(s, live__stream_before(s, r));
 	err = model__apply(s->model, r, len);

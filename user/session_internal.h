@@ -29,7 +29,7 @@ struct session {
 	int command_status; /* of wait(2) */
 	uint64_t exits, exits_seen; /* REC_EXITs taken; when all were last looked for */
 	uint64_t stop_ns; /* a signal came: report at this time at the latest */
-	uint64_t next_check_ns;
+	uint64_t next_check_ns, next_look_up_ns;
 	uint64_t lost_told[REC_KINDS]; /* in the stream */
 	uint64_t malformed, secure_execs;
 	struct live_row *live; /* the last state of the live table */

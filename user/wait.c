@@ -20,14 +20,20 @@ uint64_t clock__now(void)
 int waiter__init(struct waiter *w, pid_t child, uint64_t duration_ns, uint64_t tick_ns)
 {
 	uint64_t now = clock__now();
+	static const int ends[] = {SIGINT, SIGTERM}, sometimes[] = {SIGHUP, SIGQUIT};
+	struct sigaction action;
 	sigset_t set;
+	size_t i;
 
 	*w = (struct waiter){.signals = -1, .child = -1};
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
+	for (i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+		sigaddset(&set, ends[i]);
+	/* nohup: ignored when we began, ignored further on. Not so SIGINT, which shells ignore for
+	 * every background job of a script: it is how such a script asks for the report. */
+	for (i = 0; i < sizeof(sometimes) / sizeof(*sometimes); i++)
+		if (!sigaction(sometimes[i], NULL, &action) && action.sa_handler != SIG_IGN)
+			sigaddset(&set, sometimes[i]);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -77,7 +83,7 @@ enum wait_result waiter__wait(struct waiter *w, int timeout_ms)
 	poll(fds, 2, timeout_ms);
 	if (read(w->signals, &info, sizeof(info)) == sizeof(info)) {
 		w->signal = info.ssi_signo;
-		w->signal_was_sent = info.ssi_code == SI_USER || info.ssi_code == SI_QUEUE;
+		w->signal_was_sent = info.ssi_code <= 0;
 		return WAIT_SIGNAL;
 	}
 	now = clock__now();

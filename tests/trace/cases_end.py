@@ -249,3 +249,32 @@ def a_command_uses_the_terminal_streams():
     expect("status", proc.finish(), 3)
     expect("standard output", proc.out.text(), "through \x01 it\n")
     expect_true("standard error", "err" in proc.err.text(), proc.err.text())
+
+
+@case
+def nohup_holds():
+    """A hangup that was ignored before is ignored; time ends the run."""
+    target = busy()
+    tracer = Tracer("-p", target.pid, "-d", "1.5", before=lambda: signal.signal(
+        signal.SIGHUP, signal.SIG_IGN))
+    tracer.popen.send_signal(signal.SIGHUP)
+    expect("status", tracer.finish(), 0)
+    expect_at_least("duration", load_report(tracer.json_path)["duration_ns"], 1400000000)
+    target.popen.kill()
+
+
+@case
+def waiting_for_the_command_costs_nothing():
+    """After -d the command goes on: memtrace sleeps until it ends."""
+    proc = Proc([MEMTRACE, "-q", "-d", "0.2", "--", "sleep", "2.2"])
+    pid = proc.popen.pid
+
+    def ticks():
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+    wait_until("the report", lambda: "Page faults" in proc.err.text())
+    before = ticks()
+    wait_until("the command to end", lambda: not descendants(pid), patience=10)
+    expect_between("processor time, in ticks of 10 ms", ticks() - before, 0, 20)
+    expect("status", proc.finish(), 0)

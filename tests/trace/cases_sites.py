@@ -192,3 +192,14 @@ def text_report_names_the_places():
     run = attach("stack_c", 123, 3)
     expect_match("the place that touches", run.out, r"place_touch")
     expect_match("its file and line", run.out, r"stack_c\.c:%d" % source_line("stack_c.c", "touch"))
+
+
+@case
+def program_with_gaps_between_its_segments():
+    """execve maps it; its data and its places are known all the same."""
+    run = launch([prog("exec_gap")], status=0)
+    expect("faults in no known mapping", run.report["regions"]["unknown"]["faults"]["minor"], 0)
+    for place, pages in (("place_bss", 64), ("place_data", 16)):
+        faults = sum(s["faults"]["minor"] for s in site_of(run.report, place))
+        expect_at_least("faults of %s" % place, faults, pages - 1)
+    expect_at_least("faults in data", run.report["regions"]["data"]["faults"]["minor"], 78)

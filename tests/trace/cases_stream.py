@@ -158,3 +158,13 @@ def stream_goes_where_a_reader_stops():
     out = pipe.communicate(timeout=30)[0].decode()
     expect("lines that head let through", len(parse(out)), 1)
     expect("the target's status", target.finish(), 0)
+
+
+@case
+def files_that_reuse_an_inode_keep_their_names():
+    run = launch([prog("file_reuse"), tmp("")], opts=("-s",), status=0)
+    for i in range(3):
+        lines = [l for l in run.err.splitlines() if "/reuse%d" % i in l]
+        expect("mmap and fault lines of reuse%d" % i,
+               [bool([l for l in lines if " mmap(" in l]), bool([l for l in lines if " fault " in l])],
+               [True, True])

@@ -98,8 +98,6 @@ static int call__mremap(struct process *p, const struct rec_call *c, struct call
 		v = *source;
 		v.offset += from - source->start;
 	}
-	v.start = c->ret;
-	v.end = c->ret + now;
 	if (now > old) {
 		s->grown_bytes += now - old;
 		place->mapped_bytes += now - old;
@@ -108,6 +106,17 @@ static int call__mremap(struct process *p, const struct rec_call *c, struct call
 		place->unmapped_bytes += old - now;
 	}
 	s->bytes += now;
+	if ((uint64_t)c->ret == from) {
+		/* In place: only what is beyond the smaller size changes. */
+		if (now <= old)
+			return space__unmap(&p->space, from + now, from + old, c->start_ns);
+		v.start = from + old;
+		v.end = from + now;
+		v.offset += old;
+		return space__map(&p->space, &v, c->h.ts_ns);
+	}
+	v.start = c->ret;
+	v.end = c->ret + now;
 	if (!(c->arg[3] & MREMAP_DONTUNMAP) && space__unmap(&p->space, from, from + old, c->start_ns))
 		return -ENOMEM;
 	return space__map(&p->space, &v, c->h.ts_ns);
@@ -214,7 +223,9 @@ static void fault__count_access(struct fault_stats *s, const struct rec_fault *f
 		s->write++;
 	else
 		s->read++;
-	if ((f->h.flags & (FAULT_WRITE | FAULT_PRESENT)) != (FAULT_WRITE | FAULT_PRESENT))
+	/* On shared memory such a write is only noticed (the page becomes dirty), nothing is copied. */
+	if ((f->h.flags & (FAULT_WRITE | FAULT_PRESENT)) != (FAULT_WRITE | FAULT_PRESENT) ||
+	    (v && v->prot & VMA_SHARED))
 		return;
 	place->cow++;
 	if (v && v->flags & VMA_PRE_FORK)

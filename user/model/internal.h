@@ -41,6 +41,8 @@ struct file {
 	uint64_t ino;
 	uint32_t dev;
 	bool is_code; /* some process has mapped it executable */
+	bool has_generation; /* not when only its mapping was seen */
+	uint32_t generation; /* of the inode */
 	char *path;
 };
 

@@ -71,26 +71,56 @@ void model__free(struct model *m)
 
 /* Files */
 
-uint32_t model__file(struct model *m, uint64_t ino, uint32_t dev, const char *path)
+static uint64_t *model__find_file(struct model *m, uint64_t ino, uint32_t dev, uint64_t *key)
 {
-	uint64_t key = hmap__mix(ino, dev), *found;
-	struct file *f;
+	uint64_t *found;
 
-	while ((found = hmap__find(&m->by_vnode, key))) {
-		f = &m->files[*found];
-		if (f->ino == ino && f->dev == dev) {
-			if (!f->path && path)
-				f->path = strdup(path);
-			return *found;
-		}
-		key++;
+	*key = hmap__mix(ino, dev);
+	while ((found = hmap__find(&m->by_vnode, *key))) {
+		if (m->files[*found].ino == ino && m->files[*found].dev == dev)
+			return found;
+		++*key;
 	}
+	return NULL;
+}
+
+static uint32_t model__new_file(struct model *m, uint64_t key, uint64_t ino, uint32_t dev,
+				const char *path)
+{
 	if (array__grow(&m->files, &m->files_room, m->nfiles, sizeof(*m->files)) ||
 	    hmap__set(&m->by_vnode, key, m->nfiles))
 		return NO_FILE;
-	f = &m->files[m->nfiles];
-	*f = (struct file){.ino = ino, .dev = dev, .path = path ? strdup(path) : NULL};
+	m->files[m->nfiles] =
+		(struct file){.ino = ino, .dev = dev, .path = path ? strdup(path) : NULL};
 	return m->nfiles++;
+}
+
+uint32_t model__file(struct model *m, uint64_t ino, uint32_t dev, const char *path)
+{
+	uint64_t key, *found = model__find_file(m, ino, dev, &key);
+
+	if (!found)
+		return model__new_file(m, key, ino, dev, path);
+	if (!m->files[*found].path && path)
+		m->files[*found].path = strdup(path);
+	return *found;
+}
+
+/* The same by a record, which may tell that the inode is another file's now. */
+static uint32_t model__file_again(struct model *m, const struct rec_file *r, const char *path)
+{
+	uint64_t key, *found = model__find_file(m, r->ino, r->dev, &key);
+	uint32_t file;
+
+	if (found && m->files[*found].has_generation && m->files[*found].generation != r->generation)
+		file = model__new_file(m, key, r->ino, r->dev, path);
+	else
+		file = model__file(m, r->ino, r->dev, path);
+	if (file != NO_FILE) {
+		m->files[file].has_generation = true;
+		m->files[file].generation = r->generation;
+	}
+	return file;
 }
 
 uint32_t model__vdso(struct model *m)
@@ -134,7 +164,7 @@ static int model__take_file(struct model *m, const struct rec_file *r, size_t le
 		pos += end - start - 1;
 	}
 	path[pos] = '\0';
-	return model__file(m, r->ino, r->dev, path) == NO_FILE ? -ENOMEM : 0;
+	return model__file_again(m, r, path) == NO_FILE ? -ENOMEM : 0;
 }
 
 /* Processes */

@@ -41,8 +41,7 @@ struct fault_stats {
 	uint64_t user, kernel; /* user + kernel = all */
 	uint64_t read, write, exec, access_unknown; /* sum = all */
 	uint64_t cow_after_fork; /* writes to a present page of a process that shares pages by fork */
-	uint64_t cow_other; /* writes to a present page otherwise: the zero page, a private file page,
-			     * write-tracking of shared ones */
+	uint64_t cow_other; /* writes to a present page otherwise: the zero page, a private file page */
 	uint64_t time_ns, time_known; /* service time, and of how many faults it is known */
 	uint64_t histogram[HIST_BUCKETS];
 };

@@ -63,7 +63,7 @@ int order__add(struct order *o, unsigned lane, const struct rec *r, size_t len)
 	struct entry *e;
 	size_t i;
 
-	if (r->kind == REC_STACK || r->kind == REC_FILE) {
+	if (r->kind == REC_STACK) {
 		o->sink(o->ctx, r, len);
 		return 0;
 	}

@@ -3,8 +3,8 @@
  * Merging by time. Records come in lanes (one a ring), nearly in order within a
  * lane, and leave in order over all lanes.
  *
- * Facts that have no time of their own (REC_STACK, REC_FILE) are not held: they
- * leave as they come, before what refers to them.
+ * Stacks (REC_STACK) have no time of their own and are not held: they leave as they
+ * come, before what refers to them.
  */
 #ifndef MEMTRACE_ORDER_H
 #define MEMTRACE_ORDER_H

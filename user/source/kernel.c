@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,6 +236,10 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 	kernel__choose_programs(k);
 	kernel__configure(k, o);
 	err = memtrace_bpf__load(k->skel);
+	if (err == -EMFILE) {
+		log__error("too few file descriptors for our programs and maps; raise `ulimit -n`");
+		return err;
+	}
 	if (err) {
 		log__error("BPF programs: the kernel refused to load them: %s; `memtrace doctor` "
 			   "shows what is missing, `memtrace -v` the kernel's words",
@@ -444,6 +449,7 @@ void kernel__detach(struct kernel *k)
 	 * ahead of the faults seen. What tells the access of a fault goes last.
 	 */
 	kernel__detach_section(k, "tp_btf/sys_");
+	k->skel->bss->closing = 1;
 	faults__close(k->faults);
 	kernel__detach_section(k, "tp_btf/");
 }
@@ -495,7 +501,7 @@ int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_ro
 
 static void machine_row__sum(struct machine_row *sum, const struct machine_row *per_cpu, int cpus)
 {
-	const size_t words = offsetof(struct machine_row, comm) / sizeof(__u64);
+	const size_t words = offsetof(struct machine_row, comm_ns) / sizeof(__u64);
 	size_t j;
 	int i;
 
@@ -503,18 +509,21 @@ static void machine_row__sum(struct machine_row *sum, const struct machine_row *
 	for (i = 0; i < cpus; i++) {
 		for (j = 0; j < words; j++)
 			((__u64 *)sum)[j] += ((const __u64 *)&per_cpu[i])[j];
-		if (per_cpu[i].comm[0])
+		if (per_cpu[i].comm_ns > sum->comm_ns) {
+			sum->comm_ns = per_cpu[i].comm_ns;
 			memcpy(sum->comm, per_cpu[i].comm, sizeof(sum->comm));
+		}
 	}
 }
 
 int kernel__machine(struct kernel *k,
-		    bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row), void *ctx)
+		    void (*fn)(void *ctx, pid_t pid, const struct machine_row *row, bool ended),
+		    void *ctx)
 {
-	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.machine), err = 0;
+	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.machine), err;
 	uint32_t keys[2], *key = NULL;
 	struct machine_row *per_cpu, sum;
-	bool keep = true;
+	bool ended = false;
 
 	if (cpus < 0)
 		return cpus;
@@ -523,19 +532,18 @@ int kernel__machine(struct kernel *k,
 		return -ENOMEM;
 	/* Deleting the key one stands on would start the walk anew: delete the one before. */
 	while (!bpf_map_get_next_key(fd, key, &keys[1])) {
-		if (!keep)
+		if (ended)
 			bpf_map_delete_elem(fd, &keys[0]);
 		keys[0] = keys[1];
 		key = &keys[0];
-		keep = true;
+		ended = kill(keys[0], 0) && errno == ESRCH;
 		if (bpf_map_lookup_elem(fd, key, per_cpu))
 			continue;
 		machine_row__sum(&sum, per_cpu, cpus);
-		keep = fn(ctx, keys[0], &sum);
+		fn(ctx, keys[0], &sum, ended);
 	}
-	if (errno != ENOENT)
-		err = -errno;
-	if (!keep)
+	err = errno == ENOENT ? 0 : -errno;
+	if (ended)
 		bpf_map_delete_elem(fd, &keys[0]);
 	free(per_cpu);
 	return err;

@@ -63,9 +63,13 @@ int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivere
 /* Call fn for each thread traced now. 0 or -errno. */
 int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_row *row), void *ctx);
 
-/* KERNEL_MACHINE: call fn for each process; when it returns false the row is deleted. */
+/*
+ * KERNEL_MACHINE: call fn for each process. `ended` was found out before the row was
+ * read, so that the row of an ended process is complete; it is deleted then.
+ */
 int kernel__machine(struct kernel *k,
-		    bool (*fn)(void *ctx, pid_t pid, const struct machine_row *row), void *ctx);
+		    void (*fn)(void *ctx, pid_t pid, const struct machine_row *row, bool ended),
+		    void *ctx);
 
 uint64_t kernel__late(const struct kernel *k);
 

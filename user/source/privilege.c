@@ -11,6 +11,7 @@
 
 /* include/linux/proc_ns.h: PROC_PID_INIT_INO, part of the kernel's interface since 3.8. */
 #define INITIAL_PID_NAMESPACE 0xEFFFFFFCU
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFDU
 
 bool privilege__has(int number)
 {
@@ -38,10 +39,16 @@ int privilege__check(void)
 {
 	bool admin = privilege__has(CAP_SYS_ADMIN);
 	bool bpf = privilege__has(CAP_BPF), perfmon = privilege__has(CAP_PERFMON);
+	struct stat st;
 
 	if (!privilege__sees_host_pids()) {
 		log__error("this is a container with process numbers of its own; run memtrace on the host, "
 			   "or in the container with the host's (--pid=host)");
+		return -EPERM;
+	}
+	if (!stat("/proc/self/ns/user", &st) && st.st_ino != INITIAL_USER_NAMESPACE) {
+		log__error("this is a user namespace, whose root may not load BPF programs; run memtrace "
+			   "outside of it");
 		return -EPERM;
 	}
 	if (admin || (bpf && perfmon))

@@ -241,6 +241,28 @@ int process__snapshot(struct model *m, pid_t pid,
 	return err;
 }
 
+int process__find_mapping(struct model *m, pid_t pid, uint64_t addr)
+{
+	struct maps_line *l = calloc(2, sizeof(*l));
+	FILE *f = l ? proc_open(pid, "maps") : NULL;
+	int err = l ? f ? -ENOENT : -ESRCH : -ENOMEM;
+	char *line = NULL;
+	size_t room = 0;
+
+	while (f && err == -ENOENT && getline(&line, &room, f) > 0) {
+		if (!maps_line__parse(line, l) || addr < l->vma.start || addr >= l->vma.end)
+			continue;
+		/* Behind no mapping that could make it a module's bss: that one would be known. */
+		maps_line__classify(l, l + 1, m);
+		err = model__snapshot_vma(m, pid, &l->vma);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	free(l);
+	return err;
+}
+
 static void region__add(struct region_stats *r, uint64_t bytes, uint64_t resident)
 {
 	if (r->mappings == UNKNOWN)

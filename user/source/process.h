@@ -26,6 +26,9 @@ unsigned process__threads(pid_t pid);
 int process__snapshot(struct model *m, pid_t pid,
 		      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx);
 
+/* Put the one mapping that holds addr into the model, if there is one. 0, -ENOENT or -errno. */
+int process__find_mapping(struct model *m, pid_t pid, uint64_t addr);
+
 /* Fill in the resident side of its report from smaps: regions, rss. 0 or -errno. */
 int process__residency(struct model *m, pid_t pid, struct process_report *p);
 

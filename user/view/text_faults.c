@@ -158,13 +158,13 @@ static bool put_difference(struct sink *s, const char *kind, uint64_t kernel, ui
 			 fmt__count(kernel).s, kind, fmt__count(ours).s);
 	else if (lossy)
 		snprintf(text, sizeof(text),
-			 "the kernel counts %s %s faults; %s of them are not here: lost, or served "
-			 "without an exception (MAP_POPULATE, mlock, exec)",
+			 "the kernel counts %s %s faults; %s of them are not here: lost, or they "
+			 "raised no event (those of MAP_POPULATE, mlock and exec raise none)",
 			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s);
 	else
 		snprintf(text, sizeof(text),
-			 "the kernel counts %s %s faults; %s of them were served without an "
-			 "exception (MAP_POPULATE, mlock, exec)",
+			 "the kernel counts %s %s faults; %s of them raised no event (those of "
+			 "MAP_POPULATE, mlock and exec raise none)",
 			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s);
 	text__item(s, text, width);
 	return true;
