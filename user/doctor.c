@@ -195,7 +195,7 @@ int doctor__run(const struct options *o)
 	int err;
 
 	/* First: an unwritable output is known before anything is tried. */
-	if (output__open(&out, o->json ? o->json_path : o->output_path))
+	if (output__open(&out, o->json_path))
 		return EXIT_FAIL;
 	examine(checks);
 	err = o->json ? checks__json(out.file, checks, PROBES) :

@@ -32,7 +32,6 @@ struct options {
 	bool no_follow;
 	bool json; /* --json given */
 	const char *json_path; /* NULL with json: standard output */
-	const char *output_path; /* -o for text: where the report and the stream go instead; NULL: as usual */
 	const char *user; /* -u NAME */
 	const char *comm; /* -a --comm NAME */
 	const char *cgroup; /* -a --cgroup PATH */

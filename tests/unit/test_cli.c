@@ -143,7 +143,6 @@ static void test_defaults(void **state)
 	assert_false(r->options.json || r->options.stream || r->options.no_follow);
 	assert_false(r->options.verbose || r->options.quiet);
 	assert_null(r->options.json_path);
-	assert_null(r->options.output_path);
 	assert_null(r->options.user);
 	run__free(r);
 }
