@@ -156,6 +156,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	r->old_brk = s->call_old_brk;
 	r->stack_id = stack;
 	r->ip = regs->ip;
+	r->owner = 0;
 	if (compat)
 		call__compat_args(r, regs);
 	else

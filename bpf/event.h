@@ -10,6 +10,10 @@
  *   stack id    64-bit hash of a user stack's addresses; the stack itself is
  *               sent once, in a REC_STACK, before the first record that names it
  *   vnode       identity of a file: inode number and device
+ *   hook        an entry point of an allocator that has a probe
+ *   owner       of a kernel event: the allocator call that its thread was inside of, named by
+ *               that call's start_ns, which is unique on a thread (key: tid and start_ns); 0: it
+ *               was inside none
  *
  * Every record begins with struct rec. Times are CLOCK_MONOTONIC nanoseconds;
  * rec.ts_ns is when the thing was over (a call returned, a fault was served).
@@ -37,7 +41,11 @@ enum rec_kind {
 	REC_STACK, /* struct rec_stack */
 	REC_VMA, /* struct rec_vma: a mapping as the kernel has it */
 	REC_FILE, /* struct rec_file: the path of a vnode */
-	REC_KINDS
+	REC_HEAP, /* struct rec_heap: a call into the allocator */
+	REC_KINDS, /* so many are counted by the kernel side; those below are the collector's own */
+	REC_HOOK = REC_KINDS, /* struct rec_hook: an entry point that has a probe */
+	REC_ALLOCATOR, /* struct rec_allocator: who serves malloc in a process */
+	REC_ALL_KINDS
 };
 
 /* How often a thing happened, or was lost, by kind: index is a rec_kind. */
@@ -76,6 +84,7 @@ struct rec_call {
 	__u64 old_brk; /* REC_BRK: the break before the call */
 	__u64 stack_id; /* 0: no stack could be had */
 	__u64 ip; /* user instruction after the call */
+	__u64 owner; /* the allocator call it was made in, see above */
 };
 
 /* A page fault, taken by exception and served. aux: service time in ns
@@ -86,6 +95,7 @@ struct rec_fault {
 	__u64 ip; /* user side: the faulting instruction; kernel side: the user instruction after the
 		   * call, 0 when execve itself was setting up the new image */
 	__u64 stack_id; /* 0: no stack could be had */
+	__u64 owner; /* the allocator call it was taken in, see above */
 };
 
 /* A new process (rec.tgid is the parent) or a new thread of it. flags: FORK_*. */
@@ -162,6 +172,114 @@ struct rec_file {
 	char path[FILE_PATH_BYTES];
 };
 
+/* What was called. */
+enum heap_op {
+	HEAP_NONE = 0,
+	HEAP_MALLOC,
+	HEAP_CALLOC,
+	HEAP_REALLOC,
+	HEAP_REALLOCARRAY,
+	HEAP_ALIGNED_ALLOC,
+	HEAP_POSIX_MEMALIGN,
+	HEAP_MEMALIGN,
+	HEAP_VALLOC,
+	HEAP_PVALLOC,
+	HEAP_NEW, /* operator new in any form */
+	HEAP_NEW_ARRAY,
+	HEAP_MALLOCX,
+	HEAP_RALLOCX, /* as realloc, never frees */
+	HEAP_XALLOCX, /* in place or not at all: result is arg, size the real one afterwards */
+	HEAP_SAMPLED, /* an otel_memory:alloc probe of the target's own */
+	HEAP_FREE, /* from here on: frees */
+	HEAP_FREE_SIZED,
+	HEAP_FREE_ALIGNED_SIZED,
+	HEAP_DELETE,
+	HEAP_DELETE_ARRAY,
+	HEAP_DALLOCX,
+	HEAP_SDALLOCX,
+	HEAP_SAMPLED_FREE, /* otel_memory:free */
+	HEAP_OPS
+};
+
+/*
+ * A call into the allocator, the outermost one on its thread: what it calls in its turn is
+ * part of it, and not told.
+ *
+ * Order. An allocation is sent when it has returned, h.ts_ns is that moment. A free is sent
+ * when it begins, h.ts_ns == start_ns; its end is not told. So a free comes before the
+ * allocation on another thread that gets the address anew. A realloc both frees and allocates
+ * and is sent once, when it has returned: an allocation that got the old address comes
+ * before it, with an h.ts_ns between the realloc's start_ns and h.ts_ns. So when a block is
+ * allocated where one lives, the old one has been released by a realloc still to come, and
+ * when a realloc's old block is younger than the realloc's start, it is not the one it freed.
+ *
+ * Kernel events inside the call have .owner == start_ns and the same tid. Those of an allocation
+ * come before its record, those of a free after it.
+ *
+ * What a result means. HEAP_FAILED: nothing has changed, result is 0. A realloc to size 0 that
+ * returns 0 has freed. A free of 0 is never sent. result may be equal to arg (in place).
+ *
+ * aux: HEAP_AUX_*. flags: HEAP_*. */
+#define HEAP_AUX_OP(aux) ((aux)&0xff) /* enum heap_op */
+#define HEAP_AUX_ALIGN(aux) ((aux) >> 8 & 0xff) /* log2 of the alignment asked for; 0: none */
+#define HEAP_AUX_HOOK(aux) ((aux) >> 16) /* rec_hook.h.aux */
+
+#define HEAP_FAILED (1 << 0)
+#define HEAP_OVERFLOW (1 << 1) /* count * size of calloc or reallocarray: size is all ones */
+#define HEAP_ABANDONED \
+	(1 << 2) /* never returned: left by longjmp, or by its thread's end.
+				 * Result unknown (0); h.ts_ns is when that was noticed. */
+#define HEAP_NESTED (1 << 3) /* it called allocator functions that have probes too */
+struct rec_heap {
+	struct rec h;
+	__u64 start_ns;
+	__u64 size; /* asked for; 0 for frees that do not tell */
+	__u64 arg; /* the old block of a realloc or free */
+	__u64 result; /* the new block */
+	__u64 stack_id; /* of the caller, at entry; 0: none. Frees have none unless asked for */
+	__u64 weight; /* sampling: bytes that this one stands for, arg's own in a free; 0: not sampled */
+};
+
+#define HOOK_NAME_BYTES 64
+#define HOOK_PATH_BYTES 256
+/* How a hook's probe was placed: rec_hook.place */
+enum hook_place {
+	PLACE_ENTRY = 1, /* the first instruction, which the kernel emulates */
+	PLACE_INSIDE, /* a later instruction that the kernel emulates */
+	PLACE_SLOW, /* the entry; the kernel must single-step it */
+	PLACE_USDT, /* a probe of the target's own */
+};
+/*
+ * A function with a probe. Sent when the probe has been placed, and once more at the end with
+ * what it counted. Hooks belong to files, not to processes. aux: the number of the hook.
+ */
+struct rec_hook {
+	struct rec h;
+	__u64 ino; /* of the file */
+	__u32 dev;
+	__u32 op; /* enum heap_op */
+	__u64 entry; /* offset in the file of the function */
+	__u64 offset; /* of the probe */
+	__u32 place; /* enum hook_place */
+	__u32 done; /* 1: the counts below are final */
+	__u64 hits; /* how often it fired in traced threads */
+	__u64 nested; /* of these, inside another call: not sent */
+	__u64 ignored; /* of these, frees of 0 and calls that sampling left out: not sent */
+	__u64 lost; /* of these, no room for the record */
+	char symbol[HOOK_NAME_BYTES];
+	char path[HOOK_PATH_BYTES]; /* of the file, cut at the front if it is too long */
+};
+
+/* What a process's heap plane is. tgid: the process; aux: number of hooks in the file. */
+struct rec_allocator {
+	struct rec h;
+	__u64 ino; /* the file that its hooks are in; 0: none was found */
+	__u32 dev;
+	__u32 incomplete; /* 1: probes were placed after it had begun to run: what came earlier is unseen */
+	char name[32]; /* "glibc", "jemalloc", ...; empty: none was found */
+	char text[HOOK_PATH_BYTES]; /* path of the file; or why there is none */
+};
+
 /*
  * Where faults go: a lane for each CPU, an array of records behind this head, in memory
  * shared with the collector. The programs on fault events are not preempted, so a lane
@@ -180,6 +298,7 @@ struct fault_lane {
 struct event_counts {
 	__u64 seen[REC_KINDS];
 	__u64 lost[REC_KINDS];
+	__u64 lost_ops[HEAP_OPS]; /* lost[REC_HEAP] by operation */
 	__u64 missed_tasks; /* threads that could not be followed: no memory for their state */
 };
 
@@ -201,8 +320,8 @@ struct task_row {
 
 #ifndef __cplusplus
 _Static_assert(sizeof(struct rec) == 24, "rec");
-_Static_assert(sizeof(struct rec_call) == 24 + 8 + 8 + 48 + 24, "rec_call");
-_Static_assert(sizeof(struct rec_fault) == 48, "rec_fault");
+_Static_assert(sizeof(struct rec_call) == 24 + 8 + 8 + 48 + 32, "rec_call");
+_Static_assert(sizeof(struct rec_fault) == 56, "rec_fault");
 _Static_assert(sizeof(struct fault_lane) == 128, "fault_lane");
 _Static_assert(sizeof(struct rec_fork) == 48, "rec_fork");
 _Static_assert(sizeof(struct rec_exec) == 24 + 72 + 16, "rec_exec");
@@ -210,6 +329,9 @@ _Static_assert(sizeof(struct rec_exit) == 48, "rec_exit");
 _Static_assert(sizeof(struct rec_stack) == 40 + 8 * STACK_FRAMES, "rec_stack");
 _Static_assert(sizeof(struct rec_vma) == 64, "rec_vma");
 _Static_assert(sizeof(struct rec_file) == 40 + FILE_PATH_BYTES, "rec_file");
+_Static_assert(sizeof(struct rec_heap) == 72, "rec_heap");
+_Static_assert(sizeof(struct rec_hook) == 96 + HOOK_NAME_BYTES + HOOK_PATH_BYTES, "rec_hook");
+_Static_assert(sizeof(struct rec_allocator) == 40 + 32 + HOOK_PATH_BYTES, "rec_allocator");
 #endif
 
 #endif /* MEMTRACE_EVENT_H */

@@ -152,6 +152,7 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 	r->addr = ctx->addr;
 	r->ip = ip;
 	r->stack_id = stack;
+	r->owner = 0;
 	lane__publish(lane);
 	return 0;
 }

@@ -31,6 +31,9 @@ union any_rec {
 	struct rec_stack stack;
 	struct rec_vma vma;
 	struct rec_file file;
+	struct rec_heap heap;
+	struct rec_hook hook;
+	struct rec_allocator allocator;
 };
 
 static uint64_t first_seed, seed;
@@ -105,10 +108,23 @@ static size_t fill_file(struct rec_file *f)
 	return offsetof(struct rec_file, path) + n;
 }
 
+static size_t fill_heap(struct rec_heap *h)
+{
+	h->h.aux = dice(HEAP_OPS + 1) | dice(13) << 8 | dice(4) << 16;
+	h->h.flags = dice(16);
+	h->start_ns = h->h.ts_ns - dice(100);
+	h->size = dice(5) ? dice(10000) : dice64();
+	h->arg = dice(3) ? HEAP + dice(100) * 16 : 0;
+	h->result = dice(3) ? HEAP + dice(100) * 16 : 0;
+	h->stack_id = dice(40);
+	h->weight = dice(3) ? 0 : dice(1 << 20);
+	return sizeof(*h);
+}
+
 /* A record of some kind, that could have come from the kernel side. */
 static size_t fill(union any_rec *r)
 {
-	unsigned kind = dice(3) ? REC_BRK + dice(VMCALLS + 1) : 1 + dice(REC_KINDS - 1);
+	unsigned kind = dice(3) ? REC_BRK + dice(VMCALLS + 1) : 1 + dice(REC_ALL_KINDS - 1);
 
 	r->h = head(kind, PID + dice(PIDS));
 	r->h.tid = r->h.tgid + dice(3);
@@ -119,6 +135,7 @@ static size_t fill(union any_rec *r)
 		r->fault.addr = random_addr();
 		r->fault.ip = dice(10) ? TEXT + dice(100) : 0;
 		r->fault.stack_id = dice(40);
+		r->fault.owner = dice(3) ? 0 : r->h.ts_ns - dice(100);
 		return sizeof(r->fault);
 	case REC_FORK:
 		r->h.flags = dice(2);
@@ -151,6 +168,17 @@ static size_t fill(union any_rec *r)
 		return sizeof(r->vma);
 	case REC_FILE:
 		return fill_file(&r->file);
+	case REC_HEAP:
+		return fill_heap(&r->heap);
+	case REC_HOOK:
+		r->h.aux = dice(8);
+		r->hook.op = dice(HEAP_OPS);
+		r->hook.ino = dice(6);
+		r->hook.hits = dice(1000);
+		return sizeof(r->hook);
+	case REC_ALLOCATOR:
+		r->allocator.ino = dice(6);
+		return sizeof(r->allocator);
 	default:
 		return fill_call(&r->call);
 	}
@@ -168,7 +196,7 @@ static size_t damage(struct rec *r, size_t len)
 		r->aux = (dice(2) ? FILE_PATH_BYTES : STACK_FRAMES) + dice(200);
 		return LARGEST;
 	case 1:
-		r->kind = dice(4) ? dice(REC_KINDS + 2) : dice64();
+		r->kind = dice(4) ? dice(REC_ALL_KINDS + 2) : dice64();
 		return len;
 	case 2:
 		r->aux = dice(3) ? dice(2000) : dice64();

@@ -25,8 +25,8 @@ WEAK const char *const vmcall_name[VMCALLS] = {"brk",	 "mmap",    "munmap",
 WEAK const char *const region_name[REGION_CLASSES] = {"text",  "data", "heap",	"mmap",
 						      "stack", "file", "other", "unknown"};
 WEAK const char *const rec_kind_name[REC_KINDS] = {
-	"none",	 "brk",	 "mmap", "munmap", "mremap", "madvise", "mprotect",
-	"fault", "fork", "exec", "exit",   "stack",  "vma",	"file"};
+	"none", "brk",	"mmap", "munmap", "mremap", "madvise", "mprotect", "fault",
+	"fork", "exec", "exit", "stack",  "vma",    "file",    "heap"};
 
 struct capture {
 	FILE *out;

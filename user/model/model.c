@@ -472,6 +472,12 @@ static size_t record__min_len(unsigned kind)
 		return sizeof(struct rec_vma);
 	case REC_FILE:
 		return sizeof(struct rec_file) - FILE_PATH_BYTES;
+	case REC_HEAP:
+		return sizeof(struct rec_heap);
+	case REC_HOOK:
+		return sizeof(struct rec_hook);
+	case REC_ALLOCATOR:
+		return sizeof(struct rec_allocator);
 	default:
 		return sizeof(struct rec_call);
 	}
@@ -481,7 +487,7 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 {
 	struct process *p;
 
-	if (len < sizeof(*r) || r->kind <= REC_NONE || r->kind >= REC_KINDS ||
+	if (len < sizeof(*r) || r->kind <= REC_NONE || r->kind >= REC_ALL_KINDS ||
 	    len < record__min_len(r->kind))
 		return -EBADMSG;
 	switch (r->kind) {
@@ -497,6 +503,10 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 		return model__take_vma(m, (const struct rec_vma *)r);
 	case REC_FILE:
 		return model__take_file(m, (const struct rec_file *)r, len);
+	case REC_HEAP:
+	case REC_HOOK:
+	case REC_ALLOCATOR:
+		return 0;
 	}
 	p = model__get(m, r);
 	if (!p)
