@@ -114,15 +114,23 @@ SKEL := $(if $(BPF_SRC),$(O)/memtrace.skel.h)
 UNIT := $(UNIT_SRC:%.c=$(O)/%)
 PROGS := $(patsubst tests/progs/%,$(O)/progs/%,$(basename $(PROG_SRC)))
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
-C_FILES := $(sort $(wildcard $(foreach d,bpf user tests,$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*.cpp)))
+C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests,$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*.cpp)))
+
+# mtalloc, from one source: defining malloc, to preload and to link with; with mt_ names only; and
+# that once more with the hooks of its tests.
+MT_SRC := $(sort $(wildcard lib/mtalloc/*.c))
+MT_KINDS := shared static prefixed test
+$(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o)))
+MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
 
 MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
-.PHONY: all progs unit bench-progs install uninstall clean check check-root check-vm bench run \
+.PHONY: all progs unit mtalloc bench-progs install uninstall clean check check-root check-vm bench run \
 	test deps format format-check lint help FORCE
 all: $(O)/memtrace
 
+mtalloc: $(MT_LIBS)
 progs: $(PROGS)
 unit: $(UNIT)
 bench-progs: $(BENCH)
@@ -133,7 +141,7 @@ $(O)/.config: FORCE
 	@mkdir -p $(@D)
 	@{ printf '%s\n' $(call quote,$(CC) $(ALL_CFLAGS)) $(call quote,$(ALL_LDFLAGS) $(LIBS)) \
 		$(call quote,$(CLANG) $(BPF_CFLAGS)) $(call quote,$(CXX) $(PROG_CFLAGS)) \
-		$(call quote,$(USER_SRC)); $(CC) --version; } >$@.new
+		$(call quote,$(USER_SRC) $(MT_SRC)); $(CC) --version; } >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 quote = '$(subst ','\'',$(1))'
@@ -163,6 +171,35 @@ $(O)/memtrace.skel.h: $(O)/memtrace.bpf.o
 	$(call say,SKEL,$@)
 	$(Q){ echo '/* NOLINTBEGIN */' && $(BPFTOOL) gen skeleton $< name memtrace_bpf && \
 		echo '/* NOLINTEND */'; } >$@
+
+# An allocator has no allocator to rely on: no stack protector before its thread data are there, and
+# its entries begin with an instruction that a probe is cheap on, which endbr64 is not.
+MT_CFLAGS := -std=gnu17 $(WARN) -I. -D_GNU_SOURCE -fvisibility=hidden -fno-builtin-malloc \
+	-fno-stack-protector -fcf-protection=none -fno-plt $(CPPFLAGS) $(CFLAGS)
+MT_CFLAGS_shared := -fPIC -ftls-model=initial-exec -DMT_OVERRIDE
+MT_CFLAGS_static := -fPIC -ftls-model=initial-exec -DMT_OVERRIDE
+MT_CFLAGS_prefixed := -fPIC $(SANITIZE)
+MT_CFLAGS_test := -fPIC $(SANITIZE) -DMT_TEST
+
+define mt_objects
+$$(O)/lib/mtalloc/$(1)/%.o: lib/mtalloc/%.c $$(O)/.config
+	$$(call say,CC,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(MT_CFLAGS) $$(MT_CFLAGS_$(1)) $$(DEPFLAGS) -c -o $$@ $$<
+endef
+$(foreach k,$(MT_KINDS),$(eval $(call mt_objects,$(k))))
+
+$(O)/libmtalloc.so: $(MT_OBJ_shared)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libmtalloc.so.0 -Wl,-z,relro,-z,now -Wl,-z,nodelete $(LDFLAGS) \
+		-o $@ $^
+
+$(O)/libmtalloc.a: $(MT_OBJ_static)
+$(O)/libmtalloc-prefixed.a: $(MT_OBJ_prefixed)
+$(O)/libmtalloc-test.a: $(MT_OBJ_test)
+$(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a $(O)/libmtalloc-test.a:
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(O)/tests/unit/%: tests/unit/%.c $(O)/libmemtrace.a $(O)/.config | $(O)/.deps-test
 	$(call say,TEST,$@)
@@ -203,6 +240,7 @@ $(O)/bench/%: tests/bench/%.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
 
+-include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d))
 -include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d)
 
 # ---- install --------------------------------------------------------------------------------

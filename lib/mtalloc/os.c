@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+/* The kernel, as the allocator uses it. */
+#include "os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mtalloc.h"
+
+enum { GROW, SHRINK, MAP, UNMAP, REMAP, ADVISE, FAILED, KINDS };
+
+size_t _mt_os_page = 4096;
+
+static _Atomic size_t counts[KINDS];
+
+static void count(int kind)
+{
+	atomic_fetch_add_explicit(&counts[kind], 1, memory_order_relaxed);
+}
+
+#ifdef MT_TEST
+static _Atomic long fail_at, fail_from;
+
+void _mt_os_fail_at(long nth)
+{
+	fail_from = 0;
+	fail_at = nth;
+}
+
+void _mt_os_fail_from(long nth)
+{
+	fail_at = 0;
+	fail_from = nth;
+}
+
+/* Whether this call is the one that shall fail. */
+static bool injected(void)
+{
+	bool fails = false;
+
+	if (fail_at > 0)
+		fails = atomic_fetch_sub(&fail_at, 1) == 1;
+	if (fail_from > 1)
+		atomic_fetch_sub(&fail_from, 1);
+	else if (fail_from == 1)
+		fails = true;
+	if (fails) {
+		count(FAILED);
+		errno = ENOMEM;
+	}
+	return fails;
+}
+#else
+static inline bool injected(void)
+{
+	return false;
+}
+#endif
+
+void _mt_os_init(void)
+{
+	size_t page = getauxval(AT_PAGESZ);
+
+	if (page)
+		_mt_os_page = page;
+}
+
+void *_mt_os_sbrk(intptr_t bytes)
+{
+	void *old;
+
+	count(bytes < 0 ? SHRINK : GROW);
+	if (injected())
+		return NULL;
+	/* libc's, so that libc and other callers know of it. */
+	old = sbrk(bytes);
+	if (old != (void *)-1)
+		return old;
+	count(FAILED);
+	return NULL;
+}
+
+char *_mt_os_break(void)
+{
+	void *now = sbrk(0);
+
+	return now == (void *)-1 ? NULL : now;
+}
+
+void *_mt_os_map(size_t bytes)
+{
+	void *start;
+
+	count(MAP);
+	if (injected())
+		return NULL;
+	start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (start != MAP_FAILED)
+		return start;
+	count(FAILED);
+	return NULL;
+}
+
+bool _mt_os_unmap(void *start, size_t bytes)
+{
+	count(UNMAP);
+	if (injected())
+		return false;
+	if (munmap(start, bytes) == 0)
+		return true;
+	count(FAILED);
+	return false;
+}
+
+void *_mt_os_remap(void *start, size_t old_bytes, size_t new_bytes)
+{
+	void *moved;
+
+	count(REMAP);
+	if (injected())
+		return NULL;
+	moved = mremap(start, old_bytes, new_bytes, MREMAP_MAYMOVE);
+	if (moved != MAP_FAILED)
+		return moved;
+	count(FAILED);
+	return NULL;
+}
+
+bool _mt_os_discard(void *start, size_t bytes)
+{
+	count(ADVISE);
+	if (injected())
+		return false;
+	if (madvise(start, bytes, MADV_DONTNEED) == 0)
+		return true;
+	count(FAILED);
+	return false;
+}
+
+uint64_t _mt_os_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint32_t _mt_os_random(void)
+{
+	/* 16 bytes that the kernel gives each new image: no system call, and always there. */
+	const uint32_t *given = (const uint32_t *)getauxval(AT_RANDOM);
+	uintptr_t here = (uintptr_t)&here;
+
+	if (given)
+		return given[1] ^ given[3];
+	return (uint32_t)(here >> 4) * 2654435761u;
+}
+
+void _mt_os_wait(_Atomic uint32_t *word, uint32_t value)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+void _mt_os_wake(_Atomic uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void _mt_os_write(int fd, const char *text, size_t length)
+{
+	while (length) {
+		ssize_t wrote = write(fd, text, length);
+
+		if (wrote < 0 && errno == EINTR)
+			continue;
+		if (wrote <= 0)
+			return;
+		text += wrote;
+		length -= (size_t)wrote;
+	}
+}
+
+struct mt_os_counts mt_os_counts(void)
+{
+	return (struct mt_os_counts){
+		.sbrk_grow = counts[GROW],
+		.sbrk_shrink = counts[SHRINK],
+		.mmap = counts[MAP],
+		.munmap = counts[UNMAP],
+		.mremap = counts[REMAP],
+		.madvise = counts[ADVISE],
+		.failed = counts[FAILED],
+	};
+}
