@@ -12,6 +12,7 @@ static __always_inline struct thread_state *thread__mark(struct task_struct *t)
 
 	s = bpf_task_storage_get(&threads, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (s) {
+		s->call_mm = (__u64)t->mm; /* not zero: a call that is under way is no exec */
 		s->armed = cfg_mode == MODE_MATCH; /* there the events are those of the CPUs */
 		s->last_flt = t->min_flt + t->maj_flt;
 	} else {

@@ -314,3 +314,35 @@ def two_tracers_at_once():
         report = load_report(tracer.json_path)
         expect("faults", report["kernel"]["faults"]["minor"], result["minflt"])
     expect_true("the target goes on", target.popen.poll() is None)
+
+
+def names_of(site):
+    return [f["symbol"] for f in site["stack"]]
+
+
+@case(needs=("bpf", "userfaultfd"))
+def threads_inside_the_kernel_at_the_attach():
+    """A call that had begun is not counted, a fault that had begun is, once it is served; and what
+    the kernel touches on behalf of a call that had begun is not taken for an execve."""
+    run = attach("task_in_call", 4, 8)
+    process = run.process(run.pid)
+    f = process["kernel"]["faults"]
+    expect("madvise calls", process["kernel"]["madvise"]["calls"], run.result["again"])
+    expect("minor faults", f["minor"], run.result["minflt"])
+    expect("major faults", f["major"], run.result["majflt"])
+    expect("faults whose beginning was not seen", f["access_unknown"], 1)
+    expect_at_least("faults of the read", f["kernel"], 8)
+    expect_no_execve(run.report)
+
+
+@case
+def a_childs_first_fault_is_no_execve():
+    """The kernel writes a child's tid for it, before the child's first system call."""
+    expect_no_execve(attach("fault_cow", 10, 10, 10).report)
+
+
+def expect_no_execve(report):
+    expect("places in an execve", [names_of(s) for s in report["sites"]
+                                   if any("execve" in (n or "") for n in names_of(s))], [])
+    expect("faults in no known mapping", report["regions"]["unknown"]["faults"],
+           {"minor": 0, "major": 0})

@@ -186,6 +186,7 @@ CAPABILITIES = {
     "setpriv": lambda: _succeeds("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                  "true"),
     "set-id": _has_set_id,
+    "userfaultfd": lambda: _succeeds(prog("task_in_call")),
     "full-device": lambda: os.path.exists("/dev/full"),
 }
 
