@@ -2,8 +2,11 @@
 """The six calls: how often, how many failed, how many bytes. Each number is
 compared with what the program itself counted, or with strace of the same."""
 
-from harness import (CALLS, Failure, attach, case, expect, expect_at_least, expect_between,
+import subprocess
+
+from harness import (CALLS, ENV, Failure, attach, case, expect, expect_at_least, expect_between,
                      expect_true, launch, memtrace, prog, tmp)
+from perf import perf_and_memtrace
 from strace import expect_same_calls, strace
 
 SIX = ("calls", "failed", "bytes")
@@ -101,30 +104,55 @@ def equal_on_a_rerun(argv):
     expect_at_least("calls in all", sum(run.report["kernel"][c]["calls"] for c in CALLS), 20)
 
 
-@case(needs=("bpf", "strace", "setarch", "python3"))
-def python_equals_strace():
-    equal_on_a_rerun(["python3", "-S", "-E", "-B", "-c",
-                      "x = [bytearray(1 << i) for i in range(22)];"
-                      "d = {i: str(i) for i in range(50000)};"
-                      "print(len(x), len(d))"])
+def python_program():
+    return ["python3", "-S", "-E", "-B", "-c",
+            "x = [bytearray(1 << i) for i in range(22)];"
+            "d = {i: str(i) for i in range(50000)};"
+            "print(len(x), len(d))"]
 
 
-@case(needs=("bpf", "strace", "setarch", "gcc"))
-def gcc_equals_strace():
+def gcc_program():
     with open(tmp("unit.c"), "w") as f:
         f.write("#include <stdio.h>\n")
         for i in range(60):
             f.write("int f%d(int x) { return x > %d ? printf(\"%%d\", x) : x; }\n" % (i, i))
     # a name that does not change from run to run: the output file, and -pipe for no temporary ones
-    equal_on_a_rerun(["gcc", "-pipe", "-O1", "-c", tmp("unit.c"), "-o", tmp("unit.o")])
+    return ["gcc", "-pipe", "-O1", "-c", tmp("unit.c"), "-o", tmp("unit.o")]
+
+
+def sqlite_program():
+    return ["sqlite3", "-init", "/dev/null", ":memory:",
+            "create table t(a, b);"
+            "with recursive n(i) as"
+            " (select 1 union all select i+1 from n where i < 20000)"
+            " insert into t select i, hex(i) from n;"
+            "create index x on t(b);"
+            "select count(*), sum(length(b)) from t;"]
+
+
+@case(needs=("bpf", "strace", "setarch", "python3"))
+def python_equals_strace():
+    equal_on_a_rerun(python_program())
+
+
+@case(needs=("bpf", "strace", "setarch", "gcc"))
+def gcc_equals_strace():
+    equal_on_a_rerun(gcc_program())
 
 
 @case(needs=("bpf", "strace", "setarch", "sqlite3"))
 def sqlite_equals_strace():
-    equal_on_a_rerun(["sqlite3", "-init", "/dev/null", ":memory:",
-                      "create table t(a, b);"
-                      "with recursive n(i) as"
-                      " (select 1 union all select i+1 from n where i < 20000)"
-                      " insert into t select i, hex(i) from n;"
-                      "create index x on t(b);"
-                      "select count(*), sum(length(b)) from t;"])
+    equal_on_a_rerun(sqlite_program())
+
+
+@case(needs=("bpf", "perf-trace", "python3", "gcc", "sqlite3"))
+def real_programs_equal_perf_trace_on_the_same_run():
+    """Programs of one process: perf's table leaves out some that ended before others."""
+    compiler = subprocess.run(["gcc", "-print-prog-name=cc1"], env=ENV, check=True,
+                              stdout=subprocess.PIPE).stdout.decode().strip()
+    gcc_program()
+    for argv in ([prog("calls_six")], python_program(), sqlite_program(),
+                 [compiler, "-quiet", "-O1", tmp("unit.c"), "-o", tmp("unit.s")]):
+        perf, ours = perf_and_memtrace(argv)
+        expect("%s (perf trace -s | memtrace)" % argv[0], ours, perf)
+        expect_at_least("%s: calls in all" % argv[0], sum(c for c, _ in perf.values()), 20)

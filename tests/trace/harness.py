@@ -165,6 +165,11 @@ def _has_set_id():
     return done is not None and done.stdout.strip() == b"65534"
 
 
+def _has_perf_trace():
+    import perf
+    return _succeeds(*perf.in_tracefs(perf.perf_argv("/dev/null", ["true"])))
+
+
 CAPABILITIES = {
     "root": lambda: os.geteuid() == 0,
     "bpf": _has_bpf,
@@ -173,6 +178,7 @@ CAPABILITIES = {
     "python3": lambda: shutil.which("python3") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
     "sqlite3": lambda: shutil.which("sqlite3") is not None,
+    "perf-trace": _has_perf_trace,
     "bpftool": lambda: _succeeds("bpftool", "-j", "prog", "list"),
     "m32": lambda: _succeeds(os.path.join(PROGS, "calls_six_m32")),
     "c++": lambda: os.path.exists(os.path.join(PROGS, "stack_cpp")),
