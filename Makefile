@@ -97,6 +97,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(BPF_AR
 	$(LIB_CFLAGS) $(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
 # Programs under trace have known counts: their flags do not follow ours.
 PROG_CFLAGS := -O1 -g -fno-omit-frame-pointer -pthread -Wall -Wextra $(if $(WERROR),-Werror) -I.
+ALLOC_BENCH_CFLAGS := $(addprefix -fno-builtin-,malloc calloc realloc free)
 DEPFLAGS = -MMD -MP -MF $(@:%=%.d)
 
 # ---- what there is to build -----------------------------------------------------------------
@@ -107,6 +108,7 @@ UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC := $(sort $(wildcard tests/progs/*.c tests/progs/*.cpp) \
 	$(if $(RUSTC),$(wildcard tests/progs/*.rs)))
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+ALLOC_BENCH_SRC := $(sort $(wildcard tests/bench/alloc/*.c))
 
 USER_OBJ := $(USER_SRC:%.c=$(O)/%.o)
 LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ))
@@ -114,7 +116,9 @@ SKEL := $(if $(BPF_SRC),$(O)/memtrace.skel.h)
 UNIT := $(UNIT_SRC:%.c=$(O)/%)
 PROGS := $(patsubst tests/progs/%,$(O)/progs/%,$(basename $(PROG_SRC)))
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
-C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests,$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*.cpp)))
+ALLOC_BENCH := $(ALLOC_BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
+C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests, \
+	$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch] $(d)/*/*.cpp)))
 
 # mtalloc, from one source: defining malloc, to preload and to link with; with mt_ names only; and
 # that once more with the hooks of its tests.
@@ -126,14 +130,16 @@ MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
 MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
-.PHONY: all progs unit mtalloc bench-progs install uninstall clean check check-root check-vm bench run \
-	test deps format format-check lint help FORCE
+.PHONY: all progs unit mtalloc bench-progs bench-alloc-progs install uninstall clean check \
+	check-root check-bench-alloc check-vm bench bench-alloc run test deps format format-check lint \
+	help FORCE
 all: $(O)/memtrace
 
 mtalloc: $(MT_LIBS)
 progs: $(PROGS)
 unit: $(UNIT)
 bench-progs: $(BENCH)
+bench-alloc-progs: $(ALLOC_BENCH)
 
 # Rebuilds what the flags shape when one of them changes.
 $(O)/.config: FORCE
@@ -235,13 +241,21 @@ $(O)/progs/%: tests/progs/%.rs $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(RUSTC) -C opt-level=1 -g -o $@ $< $(prog_flags)
 
+# Optimised, but for the calls of malloc and free themselves: a compiler may do without them.
+$(O)/bench/alloc/%: tests/bench/alloc/%.c $(O)/.config
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -O2 $(ALLOC_BENCH_CFLAGS) $(DEPFLAGS) \
+		-o $@ $< $(prog_flags)
+
 $(O)/bench/%: tests/bench/%.c $(O)/.config
 	$(call say,BENCH,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
 
 -include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d))
--include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d)
+-include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
+	$(ALLOC_BENCH:%=%.d)
 
 # ---- install --------------------------------------------------------------------------------
 
@@ -275,10 +289,15 @@ check: unit
 check-root: all progs
 	@$(AS_ROOT) env $(TEST_ENV) tests/trace/run $(ARGS)
 
+# Each allocator benchmark, briefly: that it runs, and finds its own results right.
+check-bench-alloc: mtalloc bench-alloc-progs
+	@env $(TEST_ENV) tests/bench/alloc/run --smoke
+
 test: deps
 	@tests/sum \
 		step 'build' '$(MAKE) all progs unit' \
 		suite 'unit tests' '$(MAKE) check' \
+		suite 'allocator benchmarks, briefly' '$(MAKE) check-bench-alloc' \
 		suite 'end-to-end tests' '$(MAKE) check-root'
 
 # memtrace, built once here, under each of Debian's kernels.
@@ -292,6 +311,11 @@ check-vm:
 
 bench: all progs bench-progs
 	@$(AS_ROOT) env $(TEST_ENV) BENCH='$(abspath $(O))/bench' tests/bench/run $(ARGS)
+
+bench-alloc:
+	@.ci/deps require build bench
+	@$(MAKE) mtalloc bench-alloc-progs
+	@env $(TEST_ENV) tests/bench/alloc/run $(ARGS)
 
 run: deps
 	@$(MAKE) all progs
@@ -326,6 +350,7 @@ help:
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
 	@echo '  make bench         what tracing costs'
+	@echo '  make bench-alloc   allocators compared: time, memory, instructions; ARGS="..."'
 	@echo '  make deps          install missing Debian packages'
 	@echo '  make format        clang-format in place; make format-check only looks'
 	@echo '  make lint          cppcheck, clang-tidy, shellcheck'
