@@ -133,7 +133,7 @@ COMPLETION := $(wildcard docs/completion/memtrace.bash)
 .PHONY: all progs unit mtalloc bench-progs bench-alloc-progs install uninstall clean check \
 	check-root check-bench-alloc check-vm bench bench-alloc run test deps format format-check lint \
 	help FORCE
-all: $(O)/memtrace
+all: $(O)/memtrace mtalloc
 
 mtalloc: $(MT_LIBS)
 progs: $(PROGS)
@@ -181,9 +181,10 @@ $(O)/memtrace.skel.h: $(O)/memtrace.bpf.o
 # An allocator has no allocator to rely on: no stack protector before its thread data are there, and
 # its entries begin with an instruction that a probe is cheap on, which endbr64 is not.
 MT_CFLAGS := -std=gnu17 $(WARN) -I. -D_GNU_SOURCE -fvisibility=hidden -fno-builtin-malloc \
+	-fno-builtin-calloc -ftls-model=initial-exec \
 	-fno-stack-protector -fcf-protection=none -fno-plt $(CPPFLAGS) $(CFLAGS)
-MT_CFLAGS_shared := -fPIC -ftls-model=initial-exec -DMT_OVERRIDE
-MT_CFLAGS_static := -fPIC -ftls-model=initial-exec -DMT_OVERRIDE
+MT_CFLAGS_shared := -fPIC -DMT_OVERRIDE
+MT_CFLAGS_static := -fPIC -DMT_OVERRIDE
 MT_CFLAGS_prefixed := -fPIC $(SANITIZE)
 MT_CFLAGS_test := -fPIC $(SANITIZE) -DMT_TEST
 
@@ -205,7 +206,8 @@ $(O)/libmtalloc-prefixed.a: $(MT_OBJ_prefixed)
 $(O)/libmtalloc-test.a: $(MT_OBJ_test)
 $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a $(O)/libmtalloc-test.a:
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	@# One object: whoever takes one name of libc's malloc from it shall get all of them.
+	$(Q)$(LD) -r -o $@.o $^ && rm -f $@ && ar rcs $@ $@.o && rm -f $@.o
 
 $(O)/tests/unit/%: tests/unit/%.c $(O)/libmemtrace.a $(O)/.config | $(O)/.deps-test
 	$(call say,TEST,$@)

@@ -38,8 +38,7 @@ extern "C" {
 
 #define MTALLOC_VERSION "0.1.0"
 
-void *mt_malloc(size_t size) MT_NOTHROW
-	__attribute__((malloc, alloc_size(1), warn_unused_result));
+void *mt_malloc(size_t size) MT_NOTHROW __attribute__((malloc, alloc_size(1), warn_unused_result));
 void *mt_calloc(size_t count, size_t size) MT_NOTHROW
 	__attribute__((malloc, alloc_size(1, 2), warn_unused_result));
 void *mt_realloc(void *block, size_t size) MT_NOTHROW
@@ -73,13 +72,13 @@ struct mt_mallinfo {
 };
 
 struct mt_mallinfo2 {
-	size_t arena;	 /* bytes in the break and in regions mapped in its place */
-	size_t ordblks;	 /* free blocks */
-	size_t smblks;	 /* free blocks of up to 1024 bytes, part of ordblks */
-	size_t hblks;	 /* blocks mapped one by one */
-	size_t hblkhd;	 /* bytes in them */
-	size_t usmblks;	 /* 0 */
-	size_t fsmblks;	 /* bytes in smblks */
+	size_t arena; /* bytes in the break and in regions mapped in its place */
+	size_t ordblks; /* free blocks */
+	size_t smblks; /* free blocks of up to 1024 bytes, part of ordblks */
+	size_t hblks; /* blocks mapped one by one */
+	size_t hblkhd; /* bytes in them */
+	size_t usmblks; /* 0 */
+	size_t fsmblks; /* bytes in smblks */
 	size_t uordblks; /* bytes in blocks in use, mapped ones left out */
 	size_t fordblks; /* arena - uordblks */
 	size_t keepcost; /* free bytes at the top of the break */
@@ -92,7 +91,7 @@ void mt_malloc_stats(void) MT_NOTHROW;
 
 /* System calls the allocator made, by kind. */
 struct mt_os_counts {
-	size_t sbrk_grow;   /* sbrk() that moved the break up */
+	size_t sbrk_grow; /* sbrk() that moved the break up */
 	size_t sbrk_shrink; /* sbrk() that moved it down */
 	size_t mmap;
 	size_t munmap;

@@ -186,7 +186,7 @@ void _mt_os_write(int fd, const char *text, size_t length)
 	}
 }
 
-struct mt_os_counts mt_os_counts(void)
+__attribute__((visibility("default"))) struct mt_os_counts mt_os_counts(void)
 {
 	return (struct mt_os_counts){
 		.sbrk_grow = counts[GROW],

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+/*
+ * malloc and free: the fast paths, and the choice of the way behind them.
+ *
+ * The fast paths have no branch for tracing, checking or filling: these make the tests fail that
+ * are there anyway (struct fast), so that every call goes the slow way.
+ */
+#include "alloc.h"
+#include "names.h"
+
+#include <errno.h>
+#include <string.h>
+
+_Atomic bool _mt_ready;
+
+/* ---- beginning ------------------------------------------------------------------------------ */
+
+void _mt_fast_switch(void)
+{
+	bool slow = _mt_options.check || _mt_options.perturb;
+
+	atomic_store_explicit(&_mt_fast.malloc_key, slow ? ~_mt_fast.key : _mt_fast.key,
+			      memory_order_relaxed);
+	_mt_region_show(!slow);
+}
+
+MT_COLD void _mt_init(void)
+{
+	static struct lock once;
+	int saved = errno;
+
+	lock__acquire(&once);
+	if (!atomic_load_explicit(&_mt_ready, memory_order_relaxed)) {
+		_mt_os_init();
+		_mt_fast.key = (uint64_t)LINK_TAG << 32 | _mt_os_random();
+		_mt_no_span.free = link__encode(LINK_END);
+		_mt_classes_init();
+		_mt_options_init();
+		_mt_heaps_init();
+		_mt_fast_switch();
+		atomic_store_explicit(&_mt_ready, true, memory_order_release);
+	}
+	lock__release(&once);
+	errno = saved;
+}
+
+/* ---- taking --------------------------------------------------------------------------------- */
+
+static void *alloc_in(struct heap *heap, size_t size, bool *zero)
+{
+	if (size <= SLAB_MAX)
+		return _mt_slab_alloc(heap, class__of(size), zero);
+	return _mt_arena_alloc(heap, size, zero);
+}
+
+static void *alloc_owned(size_t size, bool *zero)
+{
+	struct heap *heap = _mt_heap();
+	void *block;
+
+	if (likely(heap))
+		return alloc_in(heap, size, zero);
+	heap = _mt_heap_shared();
+	block = alloc_in(heap, size, zero);
+	_mt_heap_shared_unlock();
+	return block;
+}
+
+void *_mt_alloc(size_t size, bool *zero)
+{
+	int saved = errno;
+	void *block = NULL;
+
+	if (unlikely(!atomic_load_explicit(&_mt_ready, memory_order_acquire)))
+		_mt_init();
+	if (size < _mt_options.mmap_threshold && size <= RUN_MAX)
+		block = alloc_owned(size, zero);
+	else if (size >= _mt_options.mmap_threshold)
+		block = _mt_large_alloc(size, ALIGNMENT, zero);
+	/* Also when no run was to be had, or no mapping. */
+	if (unlikely(!block) && size > SLAB_MAX)
+		block = _mt_big_alloc(size, zero);
+	if (unlikely(!block) && size > SLAB_MAX && size < _mt_options.mmap_threshold)
+		block = _mt_large_alloc(size, ALIGNMENT, zero);
+	errno = block ? saved : ENOMEM;
+	return block;
+}
+
+static MT_COLD void *checked_malloc(size_t size)
+{
+	bool zero;
+	void *block = _mt_check_alloc(size, ALIGNMENT, &zero);
+
+	if (block && _mt_options.perturb)
+		memset(block, _mt_options.perturb ^ 0xff, size);
+	return block;
+}
+
+__attribute__((noinline)) static void *malloc_slow(size_t size)
+{
+	bool zero;
+
+	if (unlikely(_mt_options.check || _mt_options.perturb))
+		return checked_malloc(size);
+	return _mt_alloc(size, &zero);
+}
+
+/* The slab's last freed block, or NULL. */
+static inline void *take_freed(size_t size)
+{
+	struct span *span = _mt_thread.direct[(size + ALIGNMENT - 1) / ALIGNMENT];
+	uint64_t offset = span->free ^
+			  atomic_load_explicit(&_mt_fast.malloc_key, memory_order_relaxed);
+	char *block;
+
+	if (unlikely(offset >= GRANULE))
+		return NULL;
+	block = span->start + offset;
+	span->free = *block__word(block);
+	span->used++;
+	/* No link any more: a free of the block must not look like a second one. */
+	*block__word(block) = 0;
+	return block;
+}
+
+MT_API void *mt_malloc(size_t size)
+{
+	if (likely(size <= SMALL_MAX)) {
+		void *block = take_freed(size);
+
+		if (likely(block))
+			return block;
+	}
+	return malloc_slow(size);
+}
+
+MT_API void *mt_calloc(size_t count, size_t size)
+{
+	bool zero = false;
+	size_t bytes;
+	void *block = NULL;
+
+	if (unlikely(__builtin_mul_overflow(count, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (likely(bytes <= SMALL_MAX))
+		block = take_freed(bytes);
+	if (!block) {
+		if (unlikely(_mt_options.check))
+			block = _mt_check_alloc(bytes, ALIGNMENT, &zero);
+		else
+			block = _mt_alloc(bytes, &zero);
+	}
+	if (block && !zero)
+		memset(block, 0, bytes);
+	return block;
+}
+
+/* ---- giving back ---------------------------------------------------------------------------- */
+
+/* Ends the program unless the block is live; what it can hold. */
+static size_t live_size(const struct span *span, const void *block, const char *caller)
+{
+	uint8_t kind = span ? atomic_load_explicit(&span->kind, memory_order_relaxed) : SPAN_NONE;
+	struct heap *heap = _mt_thread.heap;
+	bool may_be_free;
+	size_t size;
+
+	switch (kind) {
+	case SPAN_NONE:
+		size = _mt_large_size(block);
+		if (!size)
+			_mt_die(caller, block, "not a block of this allocator, or freed before", 0);
+		return size;
+	case SPAN_FREE:
+		_mt_die(caller, block, "double free, its memory was given back", 0);
+	case SPAN_SLAB:
+		size = _mt_classes[span->class_id].size;
+		if (unlikely(!_mt_slab_is_block(span, block)))
+			_mt_die(caller, block, "not the start of a block, or never given out", size);
+		may_be_free = *block__word(block) >> 32 == LINK_TAG;
+		if (unlikely(may_be_free) &&
+		    (_mt_slab_has_free(span, block) || _mt_heap_has_freed(heap, span, block)))
+			_mt_die(caller, block, "double free", size);
+		return size;
+	case SPAN_ARENA:
+		size = _mt_arena_size(span, block);
+		if (unlikely(!size))
+			_mt_die(caller, block, "not the start of a live block", 0);
+		if (unlikely(atomic_load_explicit(&span->heap, memory_order_relaxed) !=
+			     (heap ? heap->id : 0)) &&
+		    *block__word(block) >> 32 == LINK_TAG && _mt_heap_has_freed(heap, span, block))
+			_mt_die(caller, block, "double free", size);
+		return size;
+	case SPAN_BIG:
+		if (unlikely(block != span->start))
+			_mt_die(caller, block, "not the start of a block", span->bytes);
+		return span->bytes;
+	}
+	_mt_die(caller, block, "not the start of a block", 0);
+}
+
+size_t _mt_size_of(const void *block, const char *caller)
+{
+	return live_size(_mt_span_of(block), block, caller);
+}
+
+void _mt_free_block(void *block)
+{
+	struct span *span = _mt_span_of(block);
+	struct heap *heap = _mt_thread.heap;
+	size_t size = live_size(span, block, "free");
+	int saved = errno;
+
+	switch (span ? atomic_load_explicit(&span->kind, memory_order_relaxed) : SPAN_NONE) {
+	case SPAN_SLAB:
+	case SPAN_ARENA:
+		if (!heap || atomic_load_explicit(&span->heap, memory_order_relaxed) != heap->id)
+			_mt_heap_remote_free(heap, span, block, size);
+		else if (span->kind == SPAN_SLAB)
+			_mt_slab_free(heap, span, block);
+		else
+			_mt_arena_free(heap, span, block);
+		break;
+	case SPAN_BIG:
+		_mt_big_free(span);
+		break;
+	default:
+		_mt_large_free(block);
+	}
+	errno = saved;
+}
+
+__attribute__((noinline)) static void free_slow(void *block)
+{
+	if (!block)
+		return;
+	if (unlikely(_mt_options.check || _mt_options.perturb))
+		_mt_check_free(block);
+	else
+		_mt_free_block(block);
+}
+
+/* The fast path emptied the slab. */
+__attribute__((noinline)) static void emptied(struct span *span)
+{
+	int saved = errno;
+
+	_mt_slab_emptied(_mt_thread.heap, span);
+	errno = saved;
+}
+
+/* Whether offset is no multiple of the slab's block size: the product's lower half shows it. */
+static inline bool is_inside(const struct span *span, uint64_t offset)
+{
+#if defined(__x86_64__)
+	uint64_t product;
+	bool inside;
+
+	/* The compiler would spend a register and an instruction more. */
+	__asm__("mov %[magic], %[product]\n\t"
+		"imul %[offset], %[product]\n\t"
+		"cmp %[magic], %[product]"
+		: [product] "=&r"(product), "=@ccae"(inside)
+		: [magic] "m"(span->magic), [offset] "r"(offset));
+	return inside;
+#else
+	return offset * span->magic >= span->magic;
+#endif
+}
+
+/*
+ * Plain reads, which the compiler can make a part of the comparison: one word each, and only
+ * compared. What another thread changes meanwhile never makes a wrong free right.
+ */
+#ifdef __SANITIZE_THREAD__
+#define RACY(word) atomic_load_explicit(&(word), memory_order_relaxed)
+#else
+#define RACY(word) (*(const uintptr_t *)&(word))
+#endif
+
+MT_API void mt_free(void *block)
+{
+	uintptr_t at = ((uintptr_t)block - _mt_fast.base) >> GRANULE_SHIFT;
+	struct span *span;
+	uint64_t offset;
+
+	if (unlikely(at >= RACY(_mt_fast.granules)))
+		return free_slow(block);
+	span = &_mt_fast.spans[at];
+	if (unlikely(RACY(span->owner) != thread__self()))
+		return free_slow(block);
+	/* Regions begin at a multiple of a granule. */
+	offset = (uint16_t)(uintptr_t)block;
+	if (unlikely(is_inside(span, offset) || ((const uint32_t *)block)[1] == LINK_TAG))
+		return free_slow(block);
+	*block__word(block) = span->free;
+	span->free = link__encode((uint32_t)offset);
+	if (unlikely(--span->used == 0))
+		emptied(span);
+}
+
+MT_ALSO(void *, malloc, (size_t), mt_malloc)
+MT_ALSO(void *, calloc, (size_t, size_t), mt_calloc)
+MT_ALSO(void, free, (void *), mt_free)
+MT_ALSO(void, cfree, (void *), mt_free)
+MT_ALSO(void *, __libc_malloc, (size_t), mt_malloc)
+MT_ALSO(void *, __libc_calloc, (size_t, size_t), mt_calloc)
+MT_ALSO(void, __libc_free, (void *), mt_free)

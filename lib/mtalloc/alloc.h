@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* What the public functions share: allocation behind the fast paths, and the check mode. */
+#ifndef MTALLOC_ALLOC_H
+#define MTALLOC_ALLOC_H
+
+#include "internal.h"
+
+/* Frees a live block; ends the program when it is none. Keeps errno. */
+void _mt_free_block(void *block);
+
+/* A block at a multiple of alignment, a power of two. */
+void *_mt_alloc_aligned(size_t size, size_t alignment, bool *zero);
+
+/* check=1 (check.c): blocks with a canary behind them, filled, and kept for a while when freed. */
+void *_mt_check_alloc(size_t size, size_t alignment, bool *zero);
+void _mt_check_free(void *block);
+/* What was asked for. */
+size_t _mt_check_size(const void *block, const char *caller);
+void _mt_check_lock(void);
+void _mt_check_unlock(void);
+
+#endif

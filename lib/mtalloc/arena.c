@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Arenas: 1 MiB cut in runs of pages, for blocks between those of slabs and the mmap threshold.
+ * What is free stands in bitmaps apart: a block is not touched, neither given out nor taken back.
+ * The lowest run that fits is taken, free neighbours are one run at once.
+ */
+#include "internal.h"
+
+#define WORDS (ARENA_PAGES / 64)
+/* Shorter runs are of no use: slabs serve them. */
+#define RUN_PAGES_MIN (SLAB_MAX / PAGE + 1)
+/* Free pages that were written are kept up to this and a share of those in use. */
+#define KEEP_PAGES 128
+#define KEEP_SHARE 16
+
+struct arena {
+	uint64_t free[WORDS];
+	uint64_t dirty[WORDS]; /* free, and perhaps not zero */
+	uint8_t pages[ARENA_PAGES]; /* of the run that begins there, 0: none does */
+	uint16_t longest; /* no free run is longer */
+};
+
+static bool is_set(const uint64_t *bits, unsigned int at)
+{
+	return bits[at / 64] >> (at % 64) & 1;
+}
+
+static void set(uint64_t *bits, unsigned int at, unsigned int count, bool value)
+{
+	for (unsigned int i = at; i < at + count; i++) {
+		uint64_t bit = (uint64_t)1 << (i % 64);
+
+		if (value)
+			bits[i / 64] |= bit;
+		else
+			bits[i / 64] &= ~bit;
+	}
+}
+
+/* First page at or after at whose bit is value. */
+static unsigned int next(const uint64_t *bits, unsigned int at, bool value)
+{
+	while (at < ARENA_PAGES) {
+		uint64_t word = (value ? bits[at / 64] : ~bits[at / 64]) >> (at % 64);
+
+		if (word)
+			return at + (unsigned int)__builtin_ctzll(word);
+		at = (at / 64 + 1) * 64;
+	}
+	return ARENA_PAGES;
+}
+
+/* ARENA_PAGES when there is none; then longest is right. */
+static unsigned int arena__find(struct arena *arena, unsigned int pages)
+{
+	unsigned int longest = 0, at = 0;
+
+	for (;;) {
+		unsigned int end;
+
+		at = next(arena->free, at, true);
+		if (at == ARENA_PAGES)
+			break;
+		end = next(arena->free, at, false);
+		if (end - at >= pages)
+			return at;
+		longest = end - at > longest ? end - at : longest;
+		at = end;
+	}
+	arena->longest = (uint16_t)longest;
+	return ARENA_PAGES;
+}
+
+static unsigned int count_dirty(const struct arena *arena, unsigned int at, unsigned int pages)
+{
+	unsigned int dirty = 0;
+
+	for (unsigned int i = at; i < at + pages; i++)
+		dirty += is_set(arena->dirty, i);
+	return dirty;
+}
+
+/* Takes the pages out of what is free; whether all of them are zero. */
+static bool arena__take(struct heap *heap, struct arena *arena, unsigned int at, unsigned int pages)
+{
+	unsigned int dirty = count_dirty(arena, at, pages);
+
+	set(arena->free, at, pages, false);
+	set(arena->dirty, at, pages, false);
+	heap->dirty_pages -= dirty;
+	heap->run_pages += pages;
+	if (heap->given_pages) {
+		unsigned int missed = pages - dirty;
+
+		missed = missed < heap->given_pages ? missed : heap->given_pages;
+		heap->given_pages -= missed;
+		heap->missed_pages += missed;
+	}
+	swing__up(&heap->run_swing, pages * PAGE);
+	return dirty == 0;
+}
+
+static struct span *arena__new(struct heap *heap)
+{
+	struct arena *arena = _mt_meta_alloc(sizeof(*arena));
+	struct span *span = arena ? _mt_span_alloc(ARENA_GRANULES, SPAN_ARENA) : NULL;
+
+	if (!span) {
+		_mt_meta_free(arena, sizeof(*arena));
+		return NULL;
+	}
+	set(arena->free, 0, ARENA_PAGES, true);
+	for (unsigned int i = 0; i < ARENA_GRANULES; i++) {
+		unsigned int dirty = (span[i].clean + (PAGE >> UNIT_SHIFT) - 1) >>
+				     (PAGE_SHIFT - UNIT_SHIFT);
+
+		set(arena->dirty, i * GRANULE_PAGES, dirty, true);
+		heap->dirty_pages += dirty;
+	}
+	arena->longest = ARENA_PAGES;
+	span->arena = arena;
+	atomic_store_explicit(&span->heap, heap->id, memory_order_relaxed);
+	heap->spans++;
+	_mt_queue_push(&heap->arenas, span);
+	return span;
+}
+
+static void *run__take(struct heap *heap, struct span *span, unsigned int at, unsigned int pages,
+		       bool *zero)
+{
+	*zero = arena__take(heap, span->arena, at, pages);
+	__atomic_store_n(&span->arena->pages[at], (uint8_t)pages, __ATOMIC_RELAXED);
+	span->used++;
+	return span->start + at * PAGE;
+}
+
+static void *alloc_listed(struct heap *heap, unsigned int pages, bool *zero)
+{
+	struct span *span = _mt_span_by_id(heap->arenas.first), *after;
+
+	for (; span; span = after) {
+		unsigned int at;
+
+		after = _mt_span_by_id(span->next);
+		if (span->arena->longest < pages)
+			continue;
+		at = arena__find(span->arena, pages);
+		if (at < ARENA_PAGES)
+			return run__take(heap, span, at, pages, zero);
+		if (span->arena->longest < RUN_PAGES_MIN)
+			_mt_queue_remove(&heap->arenas, span);
+	}
+	return NULL;
+}
+
+void *_mt_arena_alloc(struct heap *heap, size_t bytes, bool *zero)
+{
+	unsigned int pages = (unsigned int)((bytes + PAGE - 1) >> PAGE_SHIFT);
+	struct span *span;
+	void *block = alloc_listed(heap, pages, zero);
+
+	if (!block && _mt_heap_collect(heap))
+		block = alloc_listed(heap, pages, zero);
+	if (!block && _mt_heap_adopt(heap, -1))
+		block = alloc_listed(heap, pages, zero);
+	if (block)
+		return block;
+	span = arena__new(heap);
+	return span ? run__take(heap, span, 0, pages, zero) : NULL;
+}
+
+/* ---- giving back ---------------------------------------------------------------------------- */
+
+static void arena__discard(struct heap *heap, struct span *span, unsigned int at, unsigned int end)
+{
+	unsigned int step = (unsigned int)(_mt_os_page / PAGE);
+
+	at = (at + step - 1) / step * step;
+	end = end / step * step;
+	if (at >= end || !_mt_os_discard(span->start + at * PAGE, (end - at) * PAGE))
+		return;
+	set(span->arena->dirty, at, end - at, false);
+	heap->dirty_pages -= end - at;
+	heap->given_pages += end - at;
+}
+
+static void purge(struct heap *heap, size_t target)
+{
+	struct span *span = _mt_span_by_id(heap->arenas.last);
+
+	for (; span && heap->dirty_pages > target; span = _mt_span_by_id(span->prev)) {
+		unsigned int at = 0, end;
+
+		while (heap->dirty_pages > target &&
+		       (at = next(span->arena->dirty, at, true)) < ARENA_PAGES) {
+			end = next(span->arena->dirty, at, false);
+			arena__discard(heap, span, at, end);
+			at = end;
+		}
+	}
+}
+
+void _mt_arena_purge(struct heap *heap)
+{
+	purge(heap, 0);
+}
+
+static void settle(struct heap *heap)
+{
+	size_t share = heap->run_pages / KEEP_SHARE;
+	size_t base = share > KEEP_PAGES ? share : KEEP_PAGES;
+	size_t swings;
+
+	if (heap->dirty_pages <= base)
+		return;
+	if (swing__tick(&heap->run_swing, _mt_os_now_ms(), _mt_options.decay_ms)) {
+		heap->given_pages = 0;
+		heap->missed_pages /= 2;
+	}
+	swings = swing__keep(&heap->run_swing) / PAGE + heap->missed_pages;
+	if (heap->dirty_pages > base + swings)
+		purge(heap, base / 2 + swings);
+}
+
+static void arena__release(struct heap *heap, struct span *span)
+{
+	struct arena *arena = span->arena;
+
+	for (unsigned int i = 0; i < ARENA_GRANULES; i++) {
+		unsigned int dirty = GRANULE_PAGES;
+
+		while (dirty && !is_set(arena->dirty, i * GRANULE_PAGES + dirty - 1))
+			dirty--;
+		span[i].clean = (uint16_t)(dirty << (PAGE_SHIFT - UNIT_SHIFT));
+	}
+	heap->dirty_pages -= count_dirty(arena, 0, ARENA_PAGES);
+	heap->spans--;
+	_mt_queue_remove(&heap->arenas, span);
+	_mt_meta_free(arena, sizeof(*arena));
+	_mt_span_free(span, ARENA_GRANULES);
+}
+
+static void give_back(struct heap *heap, struct span *span, unsigned int at, unsigned int pages)
+{
+	set(span->arena->free, at, pages, true);
+	set(span->arena->dirty, at, pages, true);
+	heap->dirty_pages += pages;
+	heap->run_pages -= pages;
+	swing__down(&heap->run_swing, pages * PAGE);
+	span->arena->longest = ARENA_PAGES;
+	if (!(span->flags & SPAN_LISTED))
+		_mt_queue_push(&heap->arenas, span);
+}
+
+void _mt_arena_free(struct heap *heap, struct span *span, void *block)
+{
+	unsigned int at = (unsigned int)(((char *)block - span->start) >> PAGE_SHIFT);
+	unsigned int pages = span->arena->pages[at];
+
+	if (unlikely(!pages))
+		_mt_die("free", block, "double free", 0);
+	__atomic_store_n(&span->arena->pages[at], 0, __ATOMIC_RELAXED);
+	span->used--;
+	give_back(heap, span, at, pages);
+	/* The last one stays, or a block that comes and goes would take the arena along. */
+	if (span->used == 0 && (heap->arenas.first != heap->arenas.last || !heap->thread))
+		arena__release(heap, span);
+	settle(heap);
+}
+
+size_t _mt_arena_size(const struct span *span, const void *block)
+{
+	size_t offset = (size_t)((const char *)block - span->start);
+
+	if (offset % PAGE || offset >= ARENA_PAGES * PAGE)
+		return 0;
+	return __atomic_load_n(&span->arena->pages[offset >> PAGE_SHIFT], __ATOMIC_RELAXED) * PAGE;
+}
+
+bool _mt_arena_resize(struct heap *heap, struct span *span, void *block, size_t bytes)
+{
+	struct arena *arena = span->arena;
+	unsigned int at = (unsigned int)(((char *)block - span->start) >> PAGE_SHIFT);
+	unsigned int have = arena->pages[at];
+	unsigned int want = (unsigned int)((bytes + PAGE - 1) >> PAGE_SHIFT);
+
+	if (want > have) {
+		unsigned int end = at + have;
+
+		if (at + want > ARENA_PAGES || end == ARENA_PAGES || !is_set(arena->free, end) ||
+		    next(arena->free, end, false) < at + want)
+			return false;
+		arena__take(heap, arena, end, want - have);
+	} else if (want < have) {
+		give_back(heap, span, at + want, have - want);
+	}
+	__atomic_store_n(&arena->pages[at], (uint8_t)want, __ATOMIC_RELAXED);
+	return true;
+}
+
+void _mt_arena_release_empty(struct heap *heap)
+{
+	struct span *span = _mt_span_by_id(heap->arenas.first), *after;
+
+	for (; span; span = after) {
+		after = _mt_span_by_id(span->next);
+		if (span->used == 0)
+			arena__release(heap, span);
+	}
+}
+
+void _mt_arena_move(struct heap *from, struct heap *to, struct span *span)
+{
+	unsigned int dirty = count_dirty(span->arena, 0, ARENA_PAGES), used = ARENA_PAGES;
+
+	for (unsigned int i = 0; i < WORDS; i++)
+		used -= (unsigned int)__builtin_popcountll(span->arena->free[i]);
+	from->dirty_pages -= dirty;
+	to->dirty_pages += dirty;
+	from->run_pages -= used;
+	to->run_pages += used;
+	swing__down(&from->run_swing, used * PAGE);
+	swing__up(&to->run_swing, used * PAGE);
+}
+
+size_t _mt_arena_used(const struct span *span)
+{
+	size_t used = ARENA_PAGES;
+
+	for (unsigned int i = 0; i < WORDS; i++)
+		used -= (size_t)__builtin_popcountll(span->arena->free[i]);
+	return used * PAGE;
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Slabs: 64 KiB cut in equal blocks.
+ *
+ * A slab gives out the blocks that came back, last first, and then those it never gave out, in
+ * order; nothing is prepared ahead, so no page is touched before its user touches it. A slab
+ * without room is in no queue and has no owner, so the first free into it comes here by the check
+ * of the owner that the fast path makes anyway. The slab that a heap takes blocks from counts as
+ * used once more: it is not given back when its last block is, or a block that comes and goes
+ * would take it along each time.
+ */
+#include "internal.h"
+
+struct size_class _mt_classes[CLASSES];
+
+struct span _mt_no_span = {.free = ~(uint64_t)0, .fresh = UINT16_MAX};
+
+void _mt_classes_init(void)
+{
+	for (unsigned int i = 0; i < CLASSES; i++) {
+		struct size_class *class = &_mt_classes[i];
+		unsigned int shift = i < 16 ? 0 : i / 8 - 1;
+		unsigned int units = (i - shift * 8 + 1) << shift;
+
+		class->size = units << UNIT_SHIFT;
+		class->last = (uint32_t)GRANULE_UNITS - units;
+		class->magic = ~(uint64_t)0 / class->size + 1;
+	}
+}
+
+bool _mt_slab_is_block(const struct span *span, const void *block)
+{
+	uint64_t offset = (uint64_t)((const char *)block - span->start);
+
+	return offset * span->magic < span->magic && offset < (uint64_t)span->fresh << UNIT_SHIFT;
+}
+
+bool _mt_slab_has_free(const struct span *span, const void *block)
+{
+	uint64_t wanted = (uint64_t)((const char *)block - span->start);
+	uint64_t link = __atomic_load_n(&span->free, __ATOMIC_RELAXED);
+
+	for (unsigned int steps = 0; steps <= GRANULE_UNITS; steps++) {
+		uint64_t offset = link__decode(link);
+
+		if (offset == wanted)
+			return true;
+		if (offset >= GRANULE)
+			return false;
+		link = __atomic_load_n(block__word(span->start + offset), __ATOMIC_RELAXED);
+	}
+	return false;
+}
+
+/* ---- taking --------------------------------------------------------------------------------- */
+
+static struct span *slab__new(struct heap *heap, int class_id)
+{
+	struct span *span = _mt_span_alloc(1, SPAN_SLAB);
+
+	if (!span)
+		return NULL;
+	span->magic = _mt_classes[class_id].magic;
+	span->free = link__encode(LINK_END);
+	span->class_id = (uint8_t)class_id;
+	atomic_store_explicit(&span->heap, heap->id, memory_order_relaxed);
+	atomic_store_explicit(&span->owner, heap->thread, memory_order_relaxed);
+	heap->spans++;
+	_mt_queue_push(&heap->queue[class_id], span);
+	return span;
+}
+
+static bool has_room(const struct span *span)
+{
+	return link__decode(span->free) != LINK_END ||
+	       span->fresh <= _mt_classes[span->class_id].last;
+}
+
+/* The next slab of the class with room: the current one has none. NULL without memory. */
+static struct span *slab__next(struct heap *heap, int class_id)
+{
+	struct span *span = heap->current[class_id];
+
+	if (_mt_heap_collect(heap)) {
+		span = heap->current[class_id];
+		if (span != &_mt_no_span && has_room(span))
+			return span;
+	}
+	if (span != &_mt_no_span) {
+		_mt_queue_remove(&heap->queue[class_id], span);
+		span->flags |= SPAN_FULL;
+		atomic_store_explicit(&span->owner, 0, memory_order_relaxed);
+	}
+	span = _mt_span_by_id(heap->queue[class_id].first);
+	if (!span)
+		span = _mt_heap_adopt(heap, class_id);
+	if (!span)
+		span = slab__new(heap, class_id);
+	_mt_heap_set_current(heap, class_id, span ? span : &_mt_no_span);
+	return span;
+}
+
+void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
+{
+	struct span *span = heap->current[class_id];
+	const struct size_class *class = &_mt_classes[class_id];
+
+	do {
+		uint64_t offset = link__decode(span->free);
+		char *block;
+
+		*zero = false;
+		if (offset < GRANULE) {
+			block = span->start + offset;
+			if (unlikely(!_mt_slab_is_block(span, block)))
+				_mt_die("malloc", block, "corrupted free list, written after free?",
+					class->size);
+			span->free = *block__word(block);
+			span->used++;
+			*block__word(block) = 0;
+			return block;
+		}
+		if (unlikely(offset != LINK_END && span != &_mt_no_span))
+			_mt_die("malloc", span->start,
+				"corrupted free list in this slab, written after free?", class->size);
+		if (span->fresh <= class->last) {
+			block = span->start + ((size_t)span->fresh << UNIT_SHIFT);
+			*zero = span->fresh >= span->clean;
+			/* What an earlier life of the granule left may look like a link. */
+			if (!*zero)
+				*block__word(block) = 0;
+			span->fresh = (uint16_t)(span->fresh + (class->size >> UNIT_SHIFT));
+			span->used++;
+			return block;
+		}
+		span = slab__next(heap, class_id);
+	} while (span);
+	return NULL;
+}
+
+/* ---- giving back ---------------------------------------------------------------------------- */
+
+static void slab__release(struct heap *heap, struct span *span)
+{
+	_mt_queue_remove(&heap->queue[span->class_id], span);
+	heap->spans--;
+	if (span->clean < span->fresh)
+		span->clean = span->fresh;
+	_mt_span_free(span, 1);
+}
+
+void _mt_slab_free(struct heap *heap, struct span *span, void *block)
+{
+	int class_id = span->class_id;
+
+	if (unlikely(slab__blocks(span) == 0))
+		_mt_die("free", block, "double free", _mt_classes[class_id].size);
+	*block__word(block) = span->free;
+	span->free = link__encode((uint32_t)((char *)block - span->start));
+	span->used--;
+	if (span->flags & SPAN_FULL) {
+		span->flags &= (uint8_t)~SPAN_FULL;
+		atomic_store_explicit(&span->owner, heap->thread, memory_order_relaxed);
+		_mt_queue_push(&heap->queue[class_id], span);
+		if (heap->current[class_id] == &_mt_no_span && heap->thread)
+			_mt_heap_set_current(heap, class_id, span);
+	}
+	if (span->used == 0)
+		slab__release(heap, span);
+}
+
+void _mt_slab_emptied(struct heap *heap, struct span *span)
+{
+	slab__release(heap, span);
+}
+
+void _mt_slab_release_empty(struct heap *heap)
+{
+	for (int i = 0; i < CLASSES; i++) {
+		struct span *span = heap->current[i];
+
+		if (span == &_mt_no_span || slab__blocks(span))
+			continue;
+		_mt_heap_set_current(heap, i, &_mt_no_span);
+		slab__release(heap, span);
+		span = _mt_span_by_id(heap->queue[i].first);
+		_mt_heap_set_current(heap, i, span ? span : &_mt_no_span);
+	}
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How much free memory is worth keeping: what a program frees and soon takes again.
+ *
+ * The level is what is in use. When it rises again after a fall, by so much would memory that was
+ * given back have been missed; memory that is used for the first time counts nothing. The largest
+ * such rise of this and the last time window is what is kept. So the first fall from a peak gives
+ * everything back at once, without a timer or a thread, and a program that swings pays for its
+ * first two swings only.
+ */
+#ifndef MTALLOC_SWING_H
+#define MTALLOC_SWING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct swing {
+	size_t level;
+	size_t high; /* highest level of this and the last window */
+	size_t low; /* lowest level since the highest */
+	size_t window_high;
+	size_t rise, last_rise;
+	uint64_t window_ms;
+};
+
+static inline void swing__up(struct swing *swing, size_t bytes)
+{
+	swing->level += bytes;
+	if (swing->level > swing->window_high)
+		swing->window_high = swing->level;
+	if (swing->level > swing->high) {
+		/* Up to the old peak it was a return, beyond it is new. */
+		if (swing->high - swing->low > swing->rise)
+			swing->rise = swing->high - swing->low;
+		swing->high = swing->level;
+		swing->low = swing->level;
+	} else if (swing->level - swing->low > swing->rise) {
+		swing->rise = swing->level - swing->low;
+	}
+}
+
+static inline void swing__down(struct swing *swing, size_t bytes)
+{
+	swing->level -= bytes < swing->level ? bytes : swing->level;
+	if (swing->level < swing->low)
+		swing->low = swing->level;
+}
+
+/* Whether a window ended. */
+static inline bool swing__tick(struct swing *swing, uint64_t now_ms, unsigned int decay_ms)
+{
+	uint64_t passed = now_ms - swing->window_ms;
+
+	if (passed < decay_ms)
+		return false;
+	swing->last_rise = passed < 2 * (uint64_t)decay_ms ? swing->rise : 0;
+	swing->rise = 0;
+	swing->high = swing->window_high > swing->level && passed < 2 * (uint64_t)decay_ms ?
+			      swing->window_high :
+			      swing->level;
+	swing->window_high = swing->level;
+	swing->low = swing->level;
+	swing->window_ms = now_ms;
+	return true;
+}
+
+static inline size_t swing__keep(const struct swing *swing)
+{
+	return swing->rise > swing->last_rise ? swing->rise : swing->last_rise;
+}
+
+#endif
