@@ -102,7 +102,7 @@ DEPFLAGS = -MMD -MP -MF $(@:%=%.d)
 
 # ---- what there is to build -----------------------------------------------------------------
 
-USER_SRC := $(sort $(wildcard user/*.c user/*/*.c))
+USER_SRC := $(sort $(wildcard user/*.c user/*/*.c) $(wildcard lib/trace/*.c))
 BPF_SRC := $(wildcard bpf/memtrace.bpf.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC := $(sort $(wildcard tests/progs/*.c tests/progs/*.cpp) \
@@ -163,6 +163,11 @@ $(O)/libmemtrace.a: $(LIB_OBJ) $(O)/.config
 	$(Q)rm -f $@ && ar rcs $@ $(LIB_OBJ)
 
 $(O)/user/%.o: user/%.c $(O)/.config | $(SKEL)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+$(O)/lib/trace/%.o: lib/trace/%.c $(O)/.config
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(DEPFLAGS) -c -o $@ $<

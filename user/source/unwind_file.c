@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+/* ELF as far as it is needed to find .eh_frame and the libraries; whatever it says may be a lie. */
+#include "user/source/unwind_file.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SEGMENTS_MAX 64
+#define FRAME_BYTES_MAX (256UL << 20)
+#define DYNAMIC_BYTES_MAX (1UL << 16)
+#define NAMES_BYTES_MAX (16UL << 20)
+#define HEADER_BYTES 8 /* of .eh_frame_hdr: versions, encodings, and where .eh_frame is */
+#define RELATIVE_SDATA4 0x1b
+
+/* An open file with its program headers. */
+struct elf {
+	int fd;
+	Elf64_Phdr segments[SEGMENTS_MAX];
+	size_t n;
+};
+
+static int fd__read(int fd, void *to, size_t bytes, uint64_t offset)
+{
+	ssize_t n;
+	size_t done = 0;
+
+	if (offset > INT64_MAX - bytes)
+		return -EBADMSG;
+	while (done < bytes) {
+		n = pread(fd, (char *)to + done, bytes - done, (off_t)(offset + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EBADMSG;
+		done += n;
+	}
+	return 0;
+}
+
+static int elf__open(struct elf *e, int fd)
+{
+	Elf64_Ehdr h;
+	int err;
+
+	err = fd__read(fd, &h, sizeof(h), 0);
+	if (err)
+		return err == -EBADMSG ? -ENOEXEC : err;
+	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_ident[EI_CLASS] != ELFCLASS64 ||
+	    h.e_ident[EI_DATA] != ELFDATA2LSB || h.e_machine != EM_X86_64 ||
+	    (h.e_type != ET_EXEC && h.e_type != ET_DYN) || h.e_phentsize != sizeof(Elf64_Phdr))
+		return -ENOEXEC;
+	e->fd = fd;
+	e->n = h.e_phnum < SEGMENTS_MAX ? h.e_phnum : SEGMENTS_MAX;
+	return fd__read(fd, e->segments, e->n * sizeof(*e->segments), h.e_phoff);
+}
+
+static const Elf64_Phdr *elf__segment(const struct elf *e, uint32_t type)
+{
+	size_t i;
+
+	for (i = 0; i < e->n; i++)
+		if (e->segments[i].p_type == type)
+			return &e->segments[i];
+	return NULL;
+}
+
+/* Where in the file address addr is, and how many bytes there are from there on. */
+static bool elf__offset(const struct elf *e, uint64_t addr, uint64_t *offset, uint64_t *bytes)
+{
+	const Elf64_Phdr *p;
+	size_t i;
+
+	for (i = 0; i < e->n; i++) {
+		p = &e->segments[i];
+		if (p->p_type != PT_LOAD || addr - p->p_vaddr >= p->p_filesz)
+			continue;
+		*offset = p->p_offset + (addr - p->p_vaddr);
+		*bytes = p->p_filesz - (addr - p->p_vaddr);
+		return true;
+	}
+	return false;
+}
+
+/* Read .eh_frame; it ends by itself, before its segment does. */
+static int elf__read_frame(const struct elf *e, struct unwind_source *s, unsigned char **data)
+{
+	const Elf64_Phdr *h = elf__segment(e, PT_GNU_EH_FRAME);
+	unsigned char header[HEADER_BYTES];
+	uint64_t offset, bytes;
+	int32_t distance;
+	int err;
+
+	if (!h || h->p_filesz < sizeof(header))
+		return -ENODATA;
+	err = fd__read(e->fd, header, sizeof(header), h->p_offset);
+	if (err)
+		return err;
+	if (header[0] != 1 || header[1] != RELATIVE_SDATA4)
+		return -ENODATA;
+	memcpy(&distance, header + 4, sizeof(distance));
+	s->addr = h->p_vaddr + 4 + (uint64_t)(int64_t)distance;
+	if (!elf__offset(e, s->addr, &offset, &bytes))
+		return -EBADMSG;
+	if (bytes > FRAME_BYTES_MAX)
+		return -EFBIG;
+	*data = malloc(bytes);
+	if (!*data)
+		return -ENOMEM;
+	s->frame = *data;
+	s->bytes = bytes;
+	return fd__read(e->fd, *data, bytes, offset);
+}
+
+static size_t elf__code(const struct elf *e, struct unwind_segment *out)
+{
+	const Elf64_Phdr *p;
+	size_t i, n = 0;
+
+	for (i = 0; i < e->n; i++) {
+		p = &e->segments[i];
+		if (p->p_type == PT_LOAD && p->p_flags & PF_X)
+			out[n++] = (struct unwind_segment){p->p_vaddr, p->p_offset, p->p_filesz};
+	}
+	return n;
+}
+
+static int source__build(const struct unwind_source *s, struct unwind_table *t)
+{
+	struct unwind_function *functions;
+	long n = unwind__functions(s, NULL, 0), rows;
+
+	if (n <= 0)
+		return n ? (int)n : -ENODATA;
+	functions = calloc(n, sizeof(*functions));
+	if (!functions)
+		return -ENOMEM;
+	unwind__functions(s, functions, n);
+	rows = unwind__rows(s, functions, n, NULL, 0);
+	if (rows > 0) {
+		t->rows = calloc(rows, sizeof(*t->rows));
+		if (t->rows)
+			unwind__rows(s, functions, n, t->rows, rows);
+	}
+	free(functions);
+	if (rows <= 0)
+		return rows ? (int)rows : -ENODATA;
+	t->n = rows;
+	return t->rows ? 0 : -ENOMEM;
+}
+
+int unwind_file__read(int fd, struct unwind_table *t)
+{
+	struct unwind_segment code[SEGMENTS_MAX];
+	struct unwind_source s = {.segments = code};
+	unsigned char *frame = NULL;
+	struct elf e;
+	int err;
+
+	*t = (struct unwind_table){0};
+	err = elf__open(&e, fd);
+	if (!err)
+		err = elf__read_frame(&e, &s, &frame);
+	if (!err) {
+		s.nsegments = elf__code(&e, code);
+		err = source__build(&s, t);
+	}
+	free(frame);
+	return err;
+}
+
+void unwind_table__clear(struct unwind_table *t)
+{
+	free(t->rows);
+	*t = (struct unwind_table){0};
+}
+
+int unwind_file__code(int fd, uint64_t *offset)
+{
+	struct unwind_segment code[SEGMENTS_MAX];
+	struct elf e;
+	int err = elf__open(&e, fd);
+
+	if (err)
+		return err;
+	if (!elf__code(&e, code))
+		return -ENODATA;
+	*offset = code[0].offset & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+	return 0;
+}
+
+/* The dynamic section's strings, ended by a zero. */
+static char *elf__names(const struct elf *e, const Elf64_Dyn *d, size_t n, size_t *bytes)
+{
+	uint64_t at = 0, size = 0, offset, there;
+	char *names;
+	size_t i;
+
+	for (i = 0; i < n && d[i].d_tag != DT_NULL; i++) {
+		if (d[i].d_tag == DT_STRTAB)
+			at = d[i].d_un.d_ptr;
+		else if (d[i].d_tag == DT_STRSZ)
+			size = d[i].d_un.d_val;
+	}
+	if (!elf__offset(e, at, &offset, &there) || size > there || size > NAMES_BYTES_MAX)
+		return NULL;
+	names = calloc(size + 1, 1);
+	if (names && fd__read(e->fd, names, size, offset)) {
+		free(names);
+		return NULL;
+	}
+	*bytes = size;
+	return names;
+}
+
+static int elf__dynamic(const struct elf *e, Elf64_Dyn **dynamic, size_t *n)
+{
+	const Elf64_Phdr *p = elf__segment(e, PT_DYNAMIC);
+	int err;
+
+	*n = 0;
+	*dynamic = NULL;
+	if (!p)
+		return 0; /* a static program */
+	if (p->p_filesz > DYNAMIC_BYTES_MAX)
+		return -EFBIG;
+	*n = p->p_filesz / sizeof(**dynamic);
+	*dynamic = calloc(*n + 1, sizeof(**dynamic));
+	if (!*dynamic)
+		return -ENOMEM;
+	err = fd__read(e->fd, *dynamic, *n * sizeof(**dynamic), p->p_offset);
+	if (err) {
+		free(*dynamic);
+		*dynamic = NULL;
+		*n = 0;
+	}
+	return err;
+}
+
+int unwind_file__needed(int fd, void (*fn)(void *ctx, const char *name, const char *runpath),
+			void *ctx)
+{
+	const Elf64_Phdr *p;
+	const char *runpath = NULL;
+	char interpreter[4096] = "", *names = NULL;
+	Elf64_Dyn *d = NULL;
+	size_t n = 0, bytes = 0, i;
+	struct elf e;
+	int err = elf__open(&e, fd);
+
+	if (err)
+		return err;
+	p = elf__segment(&e, PT_INTERP);
+	if (p && p->p_filesz < sizeof(interpreter) &&
+	    !fd__read(fd, interpreter, p->p_filesz, p->p_offset))
+		fn(ctx, interpreter, NULL);
+	err = elf__dynamic(&e, &d, &n);
+	if (d)
+		names = elf__names(&e, d, n, &bytes);
+	for (i = 0; names && i < n && d[i].d_tag != DT_NULL; i++)
+		if ((d[i].d_tag == DT_RUNPATH || d[i].d_tag == DT_RPATH) && d[i].d_un.d_val < bytes)
+			runpath = names + d[i].d_un.d_val;
+	for (i = 0; names && i < n && d[i].d_tag != DT_NULL; i++)
+		if (d[i].d_tag == DT_NEEDED && d[i].d_un.d_val < bytes)
+			fn(ctx, names + d[i].d_un.d_val, runpath);
+	free(names);
+	free(d);
+	return err;
+}
