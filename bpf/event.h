@@ -41,6 +41,7 @@ enum rec_kind {
 	REC_STACK, /* struct rec_stack */
 	REC_VMA, /* struct rec_vma: a mapping as the kernel has it */
 	REC_FILE, /* struct rec_file: the path of a vnode */
+	REC_RENAME, /* struct rec_rename: a process has another name now */
 	REC_HEAP, /* struct rec_heap: a call into the allocator */
 	REC_KINDS, /* so many are counted by the kernel side; those below are the collector's own */
 	REC_HOOK = REC_KINDS, /* struct rec_hook: an entry point that has a probe */
@@ -170,6 +171,12 @@ struct rec_file {
 	__u32 dev;
 	__u32 generation; /* another one means another file that got the same inode number */
 	char path[FILE_PATH_BYTES];
+};
+
+/* A new name, by prctl(2), by /proc/PID/comm or, a moment before its record, by an exec. */
+struct rec_rename {
+	struct rec h;
+	char comm[16];
 };
 
 /* What was called. */
@@ -328,6 +335,7 @@ _Static_assert(sizeof(struct rec_exec) == 24 + 72 + 16, "rec_exec");
 _Static_assert(sizeof(struct rec_exit) == 48, "rec_exit");
 _Static_assert(sizeof(struct rec_stack) == 40 + 8 * STACK_FRAMES, "rec_stack");
 _Static_assert(sizeof(struct rec_vma) == 64, "rec_vma");
+_Static_assert(sizeof(struct rec_rename) == 40, "rec_rename");
 _Static_assert(sizeof(struct rec_file) == 40 + FILE_PATH_BYTES, "rec_file");
 _Static_assert(sizeof(struct rec_heap) == 72, "rec_heap");
 _Static_assert(sizeof(struct rec_hook) == 96 + HOOK_NAME_BYTES + HOOK_PATH_BYTES, "rec_hook");

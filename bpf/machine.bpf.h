@@ -185,6 +185,19 @@ int BPF_PROG(machine_exec, struct task_struct *t)
 	return 0;
 }
 
+SEC("tp_btf/task_rename")
+int BPF_PROG(machine_rename, struct task_struct *t, const char *comm)
+{
+	__u32 tgid = t->tgid;
+	struct machine_row *row = bpf_map_lookup_elem(&machine, &tgid);
+
+	if (!row || t->pid != t->tgid)
+		return 0;
+	row->comm_ns = bpf_ktime_get_ns();
+	bpf_probe_read_kernel_str(row->comm, sizeof(row->comm), comm);
+	return 0;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(machine_exit, struct task_struct *t)
 {

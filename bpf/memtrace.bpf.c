@@ -6,6 +6,7 @@
  *                 fault_user fault_kernel      faults.bpf.h   a fault begins
  *                 fault_minor fault_major                     it has been served
  *                 task_fork task_exec task_exit tasks.bpf.h
+ *                 task_rename
  *                 mark_threads list_threads                   iterators
  *   machine mode  machine_*                    machine.bpf.h  counts by process
  */

@@ -187,6 +187,30 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	return 0;
 }
 
+/* A process is named as its first thread is; what another is named is that thread's own affair. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(task_rename, struct task_struct *t, const char *comm)
+{
+	struct thread_state *s;
+	struct rec_rename *r;
+	void *ring;
+
+	if (!t->bpf_storage || t->pid != t->tgid)
+		return 0;
+	s = bpf_task_storage_get(&threads, t, 0, 0);
+	ring = ring__get();
+	if (!s || s->waits_for_exec || !ring)
+		return 0;
+	r = record__reserve(ring, REC_RENAME, sizeof(*r));
+	if (!r)
+		return 0;
+	record__head(&r->h, REC_RENAME, t, bpf_ktime_get_ns());
+	__builtin_memset(r->comm, 0, sizeof(r->comm));
+	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), comm);
+	record__send(r);
+	return 0;
+}
+
 __u64 closing; /* set by the collector before it closes the fault events */
 
 SEC("tp_btf/sched_process_exit")

@@ -8,7 +8,7 @@ import subprocess
 
 from cases_calls import expect_own_counts
 from cases_sites import expect_stack_c
-from harness import (CALLS, ENV, MEMTRACE, PAGE, Failure, Proc, Target, Tracer, case,
+from harness import (CALLS, ENV, MEMTRACE, PAGE, PATIENCE, Failure, Proc, Target, Tracer, case,
                      cgroup_root, descendants, expect, expect_at_least, expect_between,
                      expect_match, expect_true, load_report, process_of, prog, tmp, wait_until)
 from strace import strace
@@ -45,13 +45,24 @@ def machine_counts_of_a_program_are_its_own():
     expect_own_counts(process_of(report, target.pid)["kernel"], own, unknown)
 
 
+@case
+def a_new_name_is_in_the_table():
+    target = Target("task_rename", "second name")
+    tracer = Tracer("-a")
+    target.say()
+    target.wait_objects()
+    expect("status", tracer.finish(signal.SIGINT), 0)
+    expect("name", process_of(load_report(tracer.json_path), target.pid)["comm"], "second name")
+    target.finish()
+
+
 @case(needs=("bpf", "strace"))
 def machine_counts_of_a_program_started_meanwhile():
     traced = strace([prog("calls_six")])["counts"]
     tracer = Tracer("-a")
     child = subprocess.Popen([prog("calls_six")], stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, env=ENV)
-    expect("the program's status", child.wait(30), 0)
+    expect("the program's status", child.wait(PATIENCE), 0)
     expect("status", tracer.finish(signal.SIGINT), 0)
     process = process_of(load_report(tracer.json_path), child.pid)
     expect("name", process["comm"], "calls_six")

@@ -5,8 +5,8 @@ or not as asked, and every way to begin and to end is survived."""
 import resource
 import signal
 
-from harness import (PAGE, Target, Tracer, attach, case, expect, expect_at_least, expect_match,
-                     expect_true, launch, load_report, prog, set_id_copy, tmp)
+from harness import (PAGE, PATIENCE, Target, Tracer, attach, case, expect, expect_at_least,
+                     expect_match, expect_true, launch, load_report, prog, set_id_copy, tmp)
 from strace import expect_same_calls, strace
 from stream import calls, faults, parse
 
@@ -206,7 +206,7 @@ def exec_while_attached():
     tracer = Tracer("-p", target.pid)
     target.say()
     target.wait_objects()
-    target.popen.wait(30)
+    target.popen.wait(PATIENCE)
     expect("memtrace's status, the target gone", tracer.finish(), 0)
     process = load_report(tracer.json_path)["processes"][0]
     expect("name", process["comm"], "fault_heap")
@@ -314,6 +314,21 @@ def two_tracers_at_once():
         report = load_report(tracer.json_path)
         expect("faults", report["kernel"]["faults"]["minor"], result["minflt"])
     expect_true("the target goes on", target.popen.poll() is None)
+
+
+@case
+def a_process_may_take_another_name():
+    """Its first thread's name is its own; events before keep the old one."""
+    target = Target("task_rename", "second name")
+    tracer = Tracer("-s", "-p", target.pid)
+    target.say()
+    target.wait_objects()
+    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
+    report = load_report(tracer.json_path)
+    named = [(int(l.args[1]) // PAGE, l.comm) for l in calls(parse(tracer.out.text()), "munmap")]
+    expect("names at the calls of 1, 2 and 3 pages", [n for n in named if n[0] <= 3],
+           [(1, "task_rename"), (2, "second name"), (3, "second name")])
+    expect("name in the report", report["processes"][0]["comm"], "second name")
 
 
 def names_of(site):

@@ -171,6 +171,15 @@ static inline void exec_record(unsigned pid, const char *comm)
 	assert_int_equal(apply(&r, sizeof(r)), 0);
 }
 
+static inline void rename_record(unsigned pid, const char *comm)
+{
+	struct rec_rename r = {.h = head(REC_RENAME, pid)};
+	size_t len = strlen(comm);
+
+	memcpy(r.comm, comm, len < sizeof(r.comm) ? len : sizeof(r.comm));
+	assert_int_equal(apply(&r, sizeof(r)), 0);
+}
+
 /* The path as the kernel side gives it: components from the last to the first. */
 static inline void file_record(uint64_t ino, uint32_t dev, const char *components, size_t bytes)
 {

@@ -31,6 +31,7 @@ union any_rec {
 	struct rec_stack stack;
 	struct rec_vma vma;
 	struct rec_file file;
+	struct rec_rename rename;
 	struct rec_heap heap;
 	struct rec_hook hook;
 	struct rec_allocator allocator;
@@ -168,6 +169,9 @@ static size_t fill(union any_rec *r)
 		return sizeof(r->vma);
 	case REC_FILE:
 		return fill_file(&r->file);
+	case REC_RENAME:
+		memset(r->rename.comm, 'y', dice(sizeof(r->rename.comm) + 1));
+		return sizeof(r->rename);
 	case REC_HEAP:
 		return fill_heap(&r->heap);
 	case REC_HOOK:

@@ -107,6 +107,24 @@ static void an_exec_without_mappings_leaves_none(void **state)
 	report__free(r);
 }
 
+static void a_name_may_change(void **state)
+{
+	(void)state;
+	rename_record(PID, "worker");
+	assert_string_equal(model__comm(m, PID), "worker");
+	rename_record(PID, "sixteen bytes..."); /* all of it, and no NUL */
+	assert_string_equal(model__comm(m, PID), "sixteen bytes...");
+	fork_record(PID, PID + 1, 0);
+	rename_record(PID + 1, "other");
+	assert_string_equal(model__comm(m, PID), "sixteen bytes...");
+	assert_string_equal(model__comm(m, PID + 1), "other");
+	rename_record(PID + 2, "nobody"); /* of whom nothing is known is not made by its name */
+	assert_null(model__process(m, PID + 2));
+	exit_record(PID, true, 0);
+	rename_record(PID, "late");
+	assert_string_equal(model__comm(m, PID), "sixteen bytes...");
+}
+
 static void an_end_is_told(void **state)
 {
 	struct report *r;
@@ -304,6 +322,7 @@ int main(void)
 		TEST_IMAGE(a_vfork_maps_nothing),
 		TEST(an_exec_replaces_the_image),
 		TEST_IMAGE(an_exec_without_mappings_leaves_none),
+		TEST_IMAGE(a_name_may_change),
 		TEST_IMAGE(an_end_is_told),
 		TEST_IMAGE(threads_that_end_together_are_one_process),
 		TEST_IMAGE(a_pid_comes_again),

@@ -26,7 +26,7 @@ WEAK const char *const region_name[REGION_CLASSES] = {"text",  "data", "heap",	"
 						      "stack", "file", "other", "unknown"};
 WEAK const char *const rec_kind_name[REC_KINDS] = {
 	"none", "brk",	"mmap", "munmap", "mremap", "madvise", "mprotect", "fault",
-	"fork", "exec", "exit", "stack",  "vma",    "file",    "heap"};
+	"fork", "exec", "exit", "stack",  "vma",    "file",    "rename",   "heap"};
 
 struct capture {
 	FILE *out;

@@ -425,6 +425,21 @@ static int model__take_exit(struct model *m, const struct rec_exit *e)
 	return 0;
 }
 
+static int model__take_rename(struct model *m, const struct rec_rename *n)
+{
+	struct process *p = model__live(m, n->h.tgid);
+	const char *comm;
+
+	if (!p)
+		return 0; /* its end came first, or it is yet to be met */
+	comm = strndup(n->comm, sizeof(n->comm));
+	if (!comm)
+		return -ENOMEM;
+	free((char *)p->r.comm);
+	p->r.comm = comm;
+	return 0;
+}
+
 static int model__take_stack(struct model *m, const struct rec_stack *r, size_t len)
 {
 	struct rec_stack *st;
@@ -472,6 +487,8 @@ static size_t record__min_len(unsigned kind)
 		return sizeof(struct rec_vma);
 	case REC_FILE:
 		return sizeof(struct rec_file) - FILE_PATH_BYTES;
+	case REC_RENAME:
+		return sizeof(struct rec_rename);
 	case REC_HEAP:
 		return sizeof(struct rec_heap);
 	case REC_HOOK:
@@ -503,6 +520,8 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 		return model__take_vma(m, (const struct rec_vma *)r);
 	case REC_FILE:
 		return model__take_file(m, (const struct rec_file *)r, len);
+	case REC_RENAME:
+		return model__take_rename(m, (const struct rec_rename *)r);
 	case REC_HEAP:
 	case REC_HOOK:
 	case REC_ALLOCATOR:

@@ -19,9 +19,9 @@
 const char *const vmcall_name[VMCALLS] = {"brk", "mmap", "munmap", "mremap", "madvise", "mprotect"};
 const char *const region_name[REGION_CLASSES] = {"text",  "data", "heap",  "mmap",
 						 "stack", "file", "other", "unknown"};
-const char *const rec_kind_name[REC_KINDS] = {"none",	 "brk",	     "mmap",  "munmap", "mremap",
-					      "madvise", "mprotect", "fault", "fork",	"exec",
-					      "exit",	 "stack",    "vma",   "file",	"heap"};
+const char *const rec_kind_name[REC_KINDS] = {
+	"none", "brk",	"mmap", "munmap", "mremap", "madvise", "mprotect", "fault",
+	"fork", "exec", "exit", "stack",  "vma",    "file",    "rename",   "heap"};
 
 const char *model__version(void)
 {
