@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 
-from harness import (CALLS, ENV, MEMTRACE, Failure, Target, Tracer, case, expect,
+from harness import (CALLS, ENV, MEMTRACE, PATIENCE, Failure, Target, Tracer, case, expect,
                      expect_at_least, expect_true, launch, load_report, prog, tmp)
 from stream import calls, faults, mask, parse
 
@@ -28,8 +28,8 @@ def strace_lines(argv):
     path = tmp("strace")
     subprocess.run(["strace", "-qq", "-o", path, "-e", "signal=none", "-e",
                     "trace=" + ",".join(CALLS), *argv],
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENV, timeout=60,
-                   check=True)
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENV,
+                   timeout=2 * PATIENCE, check=True)
     with open(path) as f:
         return [mask(line.rstrip("\n")) for line in f
                 if re.match(r"^(%s)\(" % "|".join(CALLS), line)]
@@ -155,7 +155,7 @@ def stream_goes_where_a_reader_stops():
     pipe = subprocess.Popen(["sh", "-c", '"$0" -s -p "$1" 2>"$2" | head -1', MEMTRACE,
                              str(target.pid),
                              tmp("err")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=ENV)
-    out = pipe.communicate(timeout=30)[0].decode()
+    out = pipe.communicate(timeout=PATIENCE)[0].decode()
     expect("lines that head let through", len(parse(out)), 1)
     expect("the target's status", target.finish(), 0)
 

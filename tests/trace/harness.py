@@ -29,8 +29,10 @@ PROGS = os.path.abspath(os.environ.get("PROGS", os.path.join(ROOT, "build", "pro
 SOURCES = os.path.join(ROOT, "tests", "progs")
 PAGE = 4096
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
+# An emulated machine (make check-vm) takes 10 to 35 times as long.
+SLOWER = 10 if os.environ.get("IN_VM") else 1
 # How long one awaited thing may take; the case's own limit is the hard one.
-PATIENCE = 30
+PATIENCE = 30 * SLOWER
 ENV = {
     "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin") + ":/usr/sbin:/sbin",
     "HOME": os.environ.get("HOME", "/"),
@@ -59,7 +61,7 @@ def case(function=None, *, needs=("bpf",), timeout=60):
     group = function.__module__.replace("cases_", "")
     function.case_name = "%s.%s" % (group, function.__name__)
     function.needs = needs
-    function.timeout = timeout
+    function.timeout = timeout * SLOWER
     CASES.append(function)
     return function
 
@@ -99,7 +101,7 @@ def short(value):
 def _quiet(argv, **more):
     try:
         return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=60, **more)
+                              stderr=subprocess.PIPE, timeout=2 * PATIENCE, **more)
     except (OSError, subprocess.TimeoutExpired):
         return None
 

@@ -4,7 +4,7 @@
 import re
 import subprocess
 
-from harness import CALLS, ENV, PAGE, expect, numbered
+from harness import CALLS, ENV, PAGE, PATIENCE, expect, numbered
 
 _CALL = re.compile(r"^(?:(\d+) +)?(\w+)\((.*)\) += (-?\w+)(.*)$")
 _UNFINISHED = re.compile(r"^(?:(\d+) +)?(\w+)\((.*?),? *<unfinished \.\.\.>$")
@@ -25,7 +25,7 @@ def strace(argv, **more):
                            "-e", "trace=" + ",".join(CALLS) + ",?mmap2,?old_mmap",
                            *[str(a) for a in argv]],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, env=ENV, timeout=120, **more)
+                          stderr=subprocess.PIPE, env=ENV, timeout=4 * PATIENCE, **more)
     lines, table = _read_strace(path)
     counts = {name: {"calls": 0, "failed": 0, "bytes": 0} for name in CALLS}
     errors = dict.fromkeys(CALLS, 0)
