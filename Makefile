@@ -81,7 +81,7 @@ endif
 
 ifneq ($(BUILDING),)
 LIB_CFLAGS := $(shell $(PKG_CONFIG) --cflags libbpf libelf libdw 2>/dev/null)
-LIBS := $(shell $(PKG_CONFIG) --libs libbpf libelf libdw 2>/dev/null) -liberty
+LIBS := $(shell $(PKG_CONFIG) --libs libbpf libelf libdw 2>/dev/null) -liberty -lm
 CMOCKA_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
 CMOCKA_LIBS := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)

@@ -312,6 +312,40 @@ static inline struct report *report_now(void)
 	return r;
 }
 
+/* The same of the heap's figures, which may be estimates, rounded one by one. */
+static inline void assert_heap_balanced(const struct report *r)
+{
+	uint64_t bytes = 0, freed = 0, live = 0, inside = 0, touched = 0, ns = 0, syscalls = 0;
+	uint64_t events = 0;
+	const struct heap_stats *h = &r->heap;
+	size_t i, c;
+
+	for (i = 0; i < r->nsites; i++) {
+		const struct site_heap *s = &r->sites[i].heap;
+
+		assert_true(r->sites[i].is_heap || !s->calls);
+		bytes += s->bytes;
+		freed += s->freed_bytes;
+		live += s->live_bytes;
+		inside += s->inside_minor + s->inside_major;
+		touched += s->touch_minor + s->touch_major;
+		ns += s->fault_ns + s->syscall_ns;
+		for (c = 0; c < VMCALLS; c++)
+			syscalls += s->syscalls[c];
+		assert_true(s->live_bytes <= s->peak_live_bytes);
+	}
+	for (c = 0; c < VMCALLS; c++)
+		events += h->syscalls[c];
+	assert_true(bytes == h->bytes_requested);
+	assert_true(freed == h->freed_bytes);
+	assert_true(live == h->live_bytes);
+	assert_true(h->live_bytes <= h->bytes_requested);
+	assert_true(inside + h->unplaced_faults == h->inside_minor + h->inside_major);
+	assert_true(touched == h->touch_minor + h->touch_major);
+	assert_true(syscalls + h->unplaced_syscalls == events);
+	assert_true(ns + h->unplaced_ns == h->syscall_ns + h->inside_ns + h->touch_ns);
+}
+
 /* What must hold of every report: each figure is split up without a rest. */
 static inline void assert_balanced(const struct report *r)
 {
@@ -350,6 +384,8 @@ static inline void assert_balanced(const struct report *r)
 	assert_int_equal(fault_ns, f->time_ns);
 	assert_int_equal(f->minor + f->major, f->user + f->kernel);
 	assert_int_equal(f->minor + f->major, f->read + f->write + f->exec + f->access_unknown);
+	if (r->heap.failed != UNKNOWN)
+		assert_heap_balanced(r);
 	for (i = 0; i < HIST_BUCKETS; i++)
 		histogram += f->histogram[i];
 	assert_int_equal(histogram, f->time_known);

@@ -111,7 +111,7 @@ static size_t fill_file(struct rec_file *f)
 
 static size_t fill_heap(struct rec_heap *h)
 {
-	h->h.aux = dice(HEAP_OPS + 1) | dice(13) << 8 | dice(4) << 16;
+	h->h.aux = (1 + dice(HEAP_OPS - 1)) | dice(13) << 8 | dice(4) << 16;
 	h->h.flags = dice(16);
 	h->start_ns = h->h.ts_ns - dice(100);
 	h->size = dice(5) ? dice(10000) : dice64();
@@ -245,6 +245,36 @@ static void assert_space(const struct space *s)
 	assert_true(s->room <= 4 * RECORDS + 64);
 }
 
+/* What the heaps say they hold is what is in them. */
+static void assert_heaps(void)
+{
+	uint64_t live = 0;
+	size_t i;
+
+	for (i = 0; i < m->nprocesses; i++) {
+		const struct process *p = m->processes[i];
+		uint64_t own = 0, inherited = 0;
+		struct blocks_iter it;
+		struct block b;
+
+		if (!p->heap || p->heap->process != p)
+			continue;
+		for (blocks__begin(&p->heap->blocks, &it); blocks__next(&it, &b);) {
+			uint64_t *weight = hmap__find(&p->heap->weights, b.addr);
+			uint64_t bytes = weight && *weight > b.size ? *weight : b.size;
+
+			if (b.owner == p->heap->owner)
+				own += bytes;
+			else
+				inherited += bytes;
+		}
+		assert_true(p->heap->live_bytes == own);
+		assert_true(p->heap->inherited_bytes == inherited);
+		live += own;
+	}
+	assert_true(m->live_bytes == live);
+}
+
 /* What must hold of a model that was given n records. */
 static void assert_sound(size_t n)
 {
@@ -272,6 +302,7 @@ static void assert_sound(size_t n)
 	assert_true(m->mapped_bytes == mapped);
 	assert_true(m->heap_bytes == heap);
 	assert_int_equal(model__alive(m, NULL, 0), alive);
+	assert_heaps();
 	r = report_now();
 	assert_balanced(r);
 	report__free(r);

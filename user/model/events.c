@@ -44,6 +44,7 @@ static struct vma mmap__vma(struct process *p, const struct rec_call *c)
 		.file = NO_FILE,
 		.kind = VMA_ANON,
 		.prot = c->arg[2] & 7,
+		.flags = c->owner ? VMA_BY_ALLOCATOR : 0,
 	};
 	const struct vma *before;
 
@@ -58,7 +59,7 @@ static struct vma mmap__vma(struct process *p, const struct rec_call *c)
 	if (c->arg[3] & (MAP_STACK | MAP_GROWSDOWN))
 		v.kind = VMA_STACK;
 	if ((c->arg[3] & (MAP_STACK | MAP_GROWSDOWN)) == MAP_STACK)
-		v.flags = VMA_FIXED_SIZE;
+		v.flags |= VMA_FIXED_SIZE;
 	before = c->arg[3] & MAP_FIXED ? space__find(&p->space, v.start - 1) : NULL;
 	if (before && before->kind == VMA_FILE && before->flags & VMA_WAS_WRITABLE)
 		v.kind = VMA_BSS;
@@ -73,7 +74,8 @@ static int call__brk(struct process *p, const struct rec_call *c, struct call_st
 			.end = now,
 			.file = NO_FILE,
 			.kind = VMA_HEAP,
-			.prot = PROT_READ | PROT_WRITE};
+			.prot = PROT_READ | PROT_WRITE,
+			.flags = c->owner ? VMA_BY_ALLOCATOR : 0};
 
 	if ((uint64_t)c->ret >= c->old_brk) {
 		s->grown_bytes += c->ret - c->old_brk;
@@ -174,7 +176,7 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 		model__account(m, p);
 		model__sample_mapped(m, c->h.ts_ns);
 	}
-	return err;
+	return err ? err : model__heap_call(m, p, c, took);
 }
 
 static void region__fault(struct process *p, enum region_class class, bool major)
@@ -265,5 +267,5 @@ int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
 		p->early[p->nearly++] = (struct early_fault){f->addr, major};
 	else
 		region__fault(p, v ? model__class(m, v) : REGION_UNKNOWN, major);
-	return 0;
+	return model__heap_fault(m, p, f);
 }

@@ -3,6 +3,7 @@
 #ifndef MEMTRACE_MODEL_INTERNAL_H
 #define MEMTRACE_MODEL_INTERNAL_H
 
+#include "user/model/heap.h"
 #include "user/model/model.h"
 #include "user/util/hmap.h"
 
@@ -35,6 +36,11 @@ struct process {
 	bool has_space; /* its mappings are known */
 	bool borrows_space; /* vfork: its space is a copy of its parent's, and counted there */
 	bool waits_for_exec;
+	bool has_heap_plane;
+	bool has_parts; /* r.parts is filled in */
+	struct heap *heap; /* its address space's; NULL as long as nothing was allocated */
+	struct allocator *allocators; /* strings are ours, malloc'ed */
+	size_t nallocators, allocators_room;
 };
 
 struct file {
@@ -61,6 +67,7 @@ struct place {
 	uint64_t calls[VMCALLS];
 	uint64_t call_ns, mapped_bytes, unmapped_bytes;
 	uint64_t minor, major, cow, fault_ns;
+	struct site_heap *heap; /* of a place that calls the allocator, else NULL */
 };
 
 #define MAPPED_POINTS 120
@@ -82,6 +89,12 @@ struct model {
 	struct mapped_point mapped[MAPPED_POINTS];
 	size_t nmapped;
 	uint64_t mapped_every_ns;
+	uint64_t live_bytes, peak_live_bytes; /* of all heaps */
+	bool sampled; /* a record stood for more than itself */
+	struct hmap threads; /* tid -> struct thread_call * */
+	struct thread_call *last_thread;
+	struct hook *hooks; /* strings are ours, malloc'ed */
+	size_t nhooks, hooks_room;
 };
 
 struct process *model__live(const struct model *m, pid_t pid);
@@ -91,6 +104,9 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 
 /* The place of a stack in a process; NULL: no memory. */
 struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip);
+
+/* The place of an allocator call, told apart from one of a kernel event. */
+struct place *model__heap_place(struct model *m, struct process *p, uint64_t stack_id);
 
 /* bpf's records */
 int model__call(struct model *m, struct process *p, const struct rec_call *c);
@@ -102,6 +118,11 @@ void model__account(struct model *m, struct process *p);
 
 /* Note the mapped total at ts_ns. */
 void model__sample_mapped(struct model *m, uint64_t ts_ns);
+
+/* Add up words, of which UNKNOWN ones do not count unless all are. */
+void sum_words(uint64_t *to, const uint64_t *from, size_t n);
+#define SUM(to, from) \
+	sum_words((uint64_t *)(to), (const uint64_t *)(from), sizeof(*(to)) / (sizeof(uint64_t)))
 
 int array__grow(void *array, size_t *room, size_t count, size_t size);
 

@@ -38,6 +38,7 @@ static void process__free(struct process *p)
 {
 	space__clear(&p->space);
 	hmap__clear(&p->places);
+	process__heap_free(p);
 	free(p->pending);
 	free((char *)p->r.comm);
 	free((char *)p->r.exe);
@@ -55,8 +56,11 @@ void model__free(struct model *m)
 		process__free(m->processes[i]);
 	for (i = 0; i < m->nfiles; i++)
 		free(m->files[i].path);
-	for (i = 0; i < m->nplaces; i++)
+	for (i = 0; i < m->nplaces; i++) {
 		free(m->places[i].steps);
+		free(m->places[i].heap);
+	}
+	model__heap_free(m);
 	while (hmap__next(&m->stacks, &pos, &key, &value))
 		free((void *)(uintptr_t)value);
 	hmap__clear(&m->by_pid);
@@ -211,6 +215,7 @@ static void process__set_space(struct model *m, struct process *p, bool known)
 static void process__end(struct model *m, struct process *p, uint64_t ts_ns)
 {
 	process__classify_early(m, p);
+	process__heap_drop(m, p, false);
 	process__set_space(m, p, false);
 	hmap__clear(&p->places);
 	free(p->pending);
@@ -293,12 +298,14 @@ int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns)
 int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v)
 {
 	struct process *p = model__live(m, pid);
+	struct vma known = *v;
 
 	if (!p)
 		return -ESRCH;
 	if (v->kind == VMA_FILE && v->prot & PROT_EXEC && v->file < m->nfiles)
 		m->files[v->file].is_code = true;
-	if (space__map(&p->space, v, 0))
+	known.flags |= VMA_BEFORE;
+	if (space__map(&p->space, &known, 0))
 		return -ENOMEM;
 	model__account(m, p);
 	model__sample_mapped(m, p->snapshot_ns);
@@ -324,7 +331,8 @@ static int model__take_fork(struct model *m, const struct rec_fork *f)
 	child->r.exe = p->r.exe ? strdup(p->r.exe) : NULL;
 	child->has_space = p->has_space;
 	child->borrows_space = f->h.flags & FORK_SHARES_MM;
-	if (space__copy(&child->space, &p->space))
+	if (space__copy(&child->space, &p->space) ||
+	    process__heap_fork(child, p, f->h.flags & FORK_SHARES_MM))
 		return -ENOMEM;
 	model__account(m, child);
 	model__sample_mapped(m, f->h.ts_ns);
@@ -354,6 +362,8 @@ static int model__take_exec(struct model *m, const struct rec_exec *e)
 
 	if (!p)
 		return -ENOMEM;
+	process__heap_drop(m, p, true);
+	process__drop_allocators(p, e->h.ts_ns);
 	process__set_space(m, p, p->npending > 0);
 	for (i = 0; i < p->npending && !err; i++) {
 		struct vma v = exec__vma(m, e, p->pending[i]);
@@ -415,6 +425,7 @@ static int model__take_exit(struct model *m, const struct rec_exit *e)
 
 	if (!p)
 		return -ENOMEM;
+	model__heap_thread_end(m, e->h.tid);
 	p->r.kernel_minflt += e->min_flt;
 	p->r.kernel_majflt += e->maj_flt;
 	if (!e->h.aux)
@@ -524,14 +535,17 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 		return model__take_rename(m, (const struct rec_rename *)r);
 	case REC_HEAP:
 	case REC_HOOK:
-	case REC_ALLOCATOR:
-		return 0;
+		return model__take_hook(m, (const struct rec_hook *)r);
 	}
 	p = model__get(m, r);
 	if (!p)
 		return -ENOMEM;
+	if (r->kind == REC_HEAP)
+		return model__heap(m, p, (const struct rec_heap *)r);
 	if (r->kind == REC_FAULT)
 		return model__fault(m, p, (const struct rec_fault *)r);
+	if (r->kind == REC_ALLOCATOR)
+		return model__take_allocator(m, p, (const struct rec_allocator *)r);
 	return model__call(m, p, (const struct rec_call *)r);
 }
 

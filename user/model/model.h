@@ -51,10 +51,33 @@ enum region_class model__class(const struct model *m, const struct vma *v);
 /* Processes that have not ended. */
 size_t model__alive(const struct model *m, pid_t *pids, size_t max); /* returns how many there are */
 
+/* Records of calls that freed were lost before now: what lives may have been freed. */
+void model__heap_gap(struct model *m);
+
+/* Bytes of the live blocks of a process; UNKNOWN without a heap plane. */
+uint64_t model__live_bytes(const struct model *m, const struct process_report *p);
+
 /* What only the kernel can tell at the end. */
 void model__set_exit(struct model *m, pid_t pid, int status, uint64_t peak_bytes);
 void model__add_thread_faults(struct model *m, const struct task_row *row);
 struct process_report *model__process(struct model *m, pid_t pid); /* to fill in rss and regions */
+
+/* Whether any process has a heap plane. */
+bool model__has_heap(const struct model *m);
+
+/*
+ * Whose the resident memory of a living process is: told of its mappings in the order of their
+ * addresses, it fills in the process's parts and the sites' resident bytes. NULL: no such process,
+ * or no memory.
+ */
+struct resident;
+struct resident *model__resident_begin(struct model *m, pid_t pid);
+/* Whether a mapping's single pages have to be told, or its sum will do. */
+bool resident__wants_pages(enum region_class class);
+void resident__sum(struct resident *r, enum region_class class, uint64_t bytes);
+void resident__pages(struct resident *r, enum region_class class, uint64_t start, uint64_t end);
+/* kernel_bytes: its resident memory by the kernel's account; what is missing is unknown. */
+void resident__end(struct resident *r, uint64_t kernel_bytes);
 
 /* How the model asks for names; see symbol.h. module = the model's file number. */
 struct model_names {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Places: stacks with the load addresses taken out, so that the same stack in
- * two processes, or in two runs of a library at other addresses, is one.
+ * two processes, or in two runs of a library at other addresses, is one. Those that
+ * call the allocator are apart from those of kernel events.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,14 @@
 #include "user/model/internal.h"
 
 #define STEPS_MAX (STACK_FRAMES + 1)
+#define HEAP_KEY 0x6865617000000000ULL /* tells a stack's two places apart in process.places */
+
+/* A place as it is looked for. */
+struct place_key {
+	struct step steps[STEPS_MAX];
+	uint32_t n;
+	bool has_leaf, heap;
+};
 
 /* Where an address is: in a file, in anonymous code, or (false) in no code at all. */
 static bool step__of(const struct process *p, uint64_t addr, struct step *out)
@@ -51,60 +60,61 @@ static uint32_t stack__steps(const struct process *p, const struct rec_stack *st
 	return n;
 }
 
-static uint64_t steps__hash(const struct step *steps, uint32_t n, bool has_leaf)
+static uint64_t place__hash(const struct place_key *k)
 {
-	uint64_t h = n * 2 + has_leaf;
+	uint64_t h = k->n * 4 + k->heap * 2 + k->has_leaf;
 	uint32_t i;
 
-	for (i = 0; i < n; i++)
-		h = hmap__mix(h ^ steps[i].file, steps[i].at);
+	for (i = 0; i < k->n; i++)
+		h = hmap__mix(h ^ k->steps[i].file, k->steps[i].at);
 	return h;
 }
 
-static bool place__is(const struct place *p, const struct step *steps, uint32_t n, bool has_leaf)
+static bool place__is(const struct place *p, const struct place_key *k)
 {
 	uint32_t i;
 
-	if (p->nsteps != n || p->has_leaf != has_leaf)
+	if (p->nsteps != k->n || p->has_leaf != k->has_leaf || !p->heap == k->heap)
 		return false;
-	for (i = 0; i < n; i++)
-		if (p->steps[i].file != steps[i].file || p->steps[i].at != steps[i].at)
+	for (i = 0; i < k->n; i++)
+		if (p->steps[i].file != k->steps[i].file || p->steps[i].at != k->steps[i].at)
 			return false;
 	return true;
 }
 
 /* The number of the place with these steps, made if new; SIZE_MAX: no memory. */
-static size_t model__intern(struct model *m, const struct step *steps, uint32_t n, bool has_leaf,
-			    bool cut)
+static size_t model__intern(struct model *m, const struct place_key *k, bool cut)
 {
-	uint64_t h = steps__hash(steps, n, has_leaf), *found;
+	uint64_t h = place__hash(k), *found;
 	struct place *p;
 
 	while ((found = hmap__find(&m->by_steps, h))) {
-		if (place__is(&m->places[*found], steps, n, has_leaf))
+		if (place__is(&m->places[*found], k))
 			return *found;
 		h++;
 	}
 	if (array__grow(&m->places, &m->places_room, m->nplaces, sizeof(*m->places)))
 		return SIZE_MAX;
 	p = &m->places[m->nplaces];
-	*p = (struct place){.nsteps = n, .has_leaf = has_leaf, .cut = cut};
-	p->steps = malloc(n * sizeof(*steps));
-	if (!p->steps || hmap__set(&m->by_steps, h, m->nplaces)) {
+	*p = (struct place){.nsteps = k->n, .has_leaf = k->has_leaf, .cut = cut};
+	p->steps = malloc((k->n + 1) * sizeof(*k->steps));
+	p->heap = k->heap ? calloc(1, sizeof(*p->heap)) : NULL;
+	if (!p->steps || (k->heap && !p->heap) || hmap__set(&m->by_steps, h, m->nplaces)) {
 		free(p->steps);
+		free(p->heap);
 		return SIZE_MAX;
 	}
-	memcpy(p->steps, steps, n * sizeof(*steps));
+	memcpy(p->steps, k->steps, k->n * sizeof(*k->steps));
 	return m->nplaces++;
 }
 
-struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip)
+static struct place *model__place_of(struct model *m, struct process *p, uint64_t stack_id,
+				     uint64_t ip, bool heap)
 {
-	uint64_t key = stack_id ? stack_id : ip, *cached;
+	uint64_t key = (stack_id ? stack_id : ip) ^ (heap ? HEAP_KEY : 0), *cached;
 	const struct rec_stack *st;
-	struct step steps[STEPS_MAX];
-	bool has_leaf, cut;
-	uint32_t n;
+	struct place_key k;
+	bool cut = true;
 	size_t i;
 
 	if (p->places_at != p->space.code_changes) {
@@ -115,12 +125,26 @@ struct place *model__place(struct model *m, struct process *p, uint64_t stack_id
 	if (cached)
 		return &m->places[*cached];
 	st = stack_id ? model__stack(m, stack_id) : NULL;
-	n = stack__steps(p, st, ip, steps, &has_leaf, &cut);
-	i = model__intern(m, steps, n, has_leaf, cut);
+	k.heap = heap;
+	k.n = 0;
+	k.has_leaf = false;
+	if (st || ip || !heap) /* an allocator call without its stack has no place at all */
+		k.n = stack__steps(p, st, ip, k.steps, &k.has_leaf, &cut);
+	i = model__intern(m, &k, cut);
 	if (i == SIZE_MAX)
 		return NULL;
 	/* A stack that has not come (yet) is not remembered as missing. */
 	if ((st || !stack_id) && hmap__set(&p->places, key, i))
 		return NULL;
 	return &m->places[i];
+}
+
+struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip)
+{
+	return model__place_of(m, p, stack_id, ip, false);
+}
+
+struct place *model__heap_place(struct model *m, struct process *p, uint64_t stack_id)
+{
+	return model__place_of(m, p, stack_id, 0, true);
 }

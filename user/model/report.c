@@ -28,7 +28,7 @@ const char *model__version(void)
 	return MEMTRACE_VERSION;
 }
 
-static void sum_words(uint64_t *to, const uint64_t *from, size_t n)
+void sum_words(uint64_t *to, const uint64_t *from, size_t n)
 {
 	while (n--) {
 		if (*from != UNKNOWN)
@@ -37,9 +37,6 @@ static void sum_words(uint64_t *to, const uint64_t *from, size_t n)
 		from++;
 	}
 }
-
-#define SUM(to, from) \
-	sum_words((uint64_t *)(to), (const uint64_t *)(from), sizeof(*(to)) / (sizeof(uint64_t)))
 
 /* Drop steps that cannot be: a leaf word whose function had a frame, and what follows a frame
  * that is not behind a call. */
@@ -125,6 +122,10 @@ static void site__add(struct site *s, const struct place *p)
 {
 	unsigned i;
 
+	if (p->heap) {
+		site_heap__add(&s->heap, p->heap);
+		return;
+	}
 	for (i = 0; i < VMCALLS; i++)
 		s->calls[i] += p->calls[i];
 	s->call_ns += p->call_ns;
@@ -190,7 +191,7 @@ static int report__sites(struct report *r, struct model *m, const struct model_n
 		const struct place *p = &m->places[i];
 		bool cut;
 		uint32_t n = place__clean(p, steps, &cut, names), j;
-		uint64_t h = hmap__mix(n, cut), *found;
+		uint64_t h = hmap__mix(n, cut | !p->heap << 1), *found;
 
 		for (j = 0; j < n; j++)
 			h = hmap__mix(h ^ steps[j].file, steps[j].at);
@@ -202,7 +203,7 @@ static int report__sites(struct report *r, struct model *m, const struct model_n
 			if (err)
 				break;
 			s = &r->sites[r->nsites];
-			*s = (struct site){.truncated = cut};
+			*s = (struct site){.truncated = cut, .is_heap = p->heap};
 			err = site__name(s, steps, n, names);
 			if (!err)
 				err = hmap__set(&seen, h, r->nsites);
@@ -213,7 +214,9 @@ static int report__sites(struct report *r, struct model *m, const struct model_n
 		}
 	}
 	hmap__clear(&seen);
-	return err ? err : report__sort_sites(r);
+	if (!err)
+		err = report__sort_sites(r);
+	return err ? err : report__heap_sites(r, m);
 }
 
 static int report__processes(struct report *r, struct model *m)
@@ -227,6 +230,8 @@ static int report__processes(struct report *r, struct model *m)
 	for (c = 0; c < REGION_CLASSES; c++)
 		r->regions[c] = (struct region_stats){UNKNOWN, UNKNOWN, UNKNOWN, 0, 0};
 	r->rss_bytes = UNKNOWN;
+	memset(&r->heap, 0xff, sizeof(r->heap));
+	memset(&r->parts, 0xff, sizeof(r->parts));
 	for (i = 0; i < m->nprocesses; i++) {
 		struct process *p = m->processes[i];
 
@@ -236,11 +241,13 @@ static int report__processes(struct report *r, struct model *m)
 		if (!p->r.ended || !p->r.end_ns)
 			p->r.end_ns = r->duration_ns;
 		r->processes[i] = p->r;
+		report__heap_process(r, p, &r->processes[i]);
 		SUM(&r->call, &p->r.call);
 		SUM(&r->faults, &p->r.faults);
 		SUM(&r->regions, &p->r.regions);
 		SUM(&r->rss_bytes, &p->r.rss_bytes);
 	}
+	report__heap_totals(r, m);
 	return 0;
 }
 
@@ -259,6 +266,7 @@ static void report__events(struct report *r, const struct event_counts *counts,
 		r->lost += counts->lost[i];
 		r->delivered += delivered[i];
 	}
+	memcpy(r->lost_ops, counts->lost_ops, sizeof(r->lost_ops));
 }
 
 struct report *model__report(struct model *m, uint64_t end_ns, const struct event_counts *counts,
@@ -273,6 +281,7 @@ struct report *model__report(struct model *m, uint64_t end_ns, const struct even
 	r->rss_parts_direct_mmap = r->rss_parts_heap = r->rss_parts_file = UNKNOWN;
 	r->rss_parts_stack = r->rss_parts_other = r->rss_parts_unknown = UNKNOWN;
 	model__sample_mapped(m, end_ns);
+	model__heap_settle(m);
 	r->mapped = calloc(MAPPED_POINTS + 1, sizeof(*r->mapped));
 	if (!r->mapped || report__processes(r, m) || report__sites(r, m, names)) {
 		report__free(r);
@@ -305,6 +314,9 @@ void report__free(struct report *r)
 	free(r->sites);
 	free(r->by_faults);
 	free(r->by_bytes);
+	free(r->by_live);
+	free(r->by_cost);
+	free(r->by_requested);
 	free(r->processes);
 	free(r->mapped);
 	free(r->notes);

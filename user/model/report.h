@@ -74,11 +74,67 @@ struct frame {
 	bool inlined; /* this function was inlined into the next frame's */
 };
 
+/* A block freed before its process had made this many further allocations was temporary. */
+#define TEMPORARY_CALLS 16
+
+/*
+ * The heap of a process, or of all together; UNKNOWN throughout without a heap plane. Blocks
+ * are of the size that was asked for. Under sampling the figures of blocks are estimates.
+ */
+struct heap_stats {
+	uint64_t calls[HEAP_OPS];
+	uint64_t failed; /* they changed nothing */
+	uint64_t abandoned; /* they never returned: longjmp, or the thread ended */
+	uint64_t bytes_requested; /* by the calls that gave a block */
+	uint64_t freed_bytes;
+	uint64_t live_blocks, live_bytes; /* at the end; of a process that ended, as it ended */
+	uint64_t peak_live_bytes;
+	uint64_t inherited_blocks,
+		inherited_bytes; /* of them not: the parent's at a fork, not freed */
+	uint64_t dropped_blocks, dropped_bytes; /* live at an exec, and gone with the old image */
+	uint64_t unmatched_frees; /* of blocks that are not known: older than the trace, or lost */
+	uint64_t unseen_frees; /* an address was given out again that was not seen to be freed */
+	uint64_t temporary; /* blocks freed within TEMPORARY_CALLS allocations */
+	uint64_t uncertain_blocks,
+		uncertain_bytes; /* of the live: maybe freed by a record that was lost */
+	/* What happened in the kernel inside the calls, */
+	uint64_t syscalls[VMCALLS], syscall_ns;
+	uint64_t inside_minor, inside_major, inside_ns;
+	/* and outside of them on the memory of a live block. */
+	uint64_t touch_minor, touch_major, touch_ns;
+	/* Of what happened inside, what no site can be named for: the call was not told, or freed a
+	 * block that is not known. */
+	uint64_t unplaced_syscalls, unplaced_faults, unplaced_ns;
+	/* Under sampling the variance of the estimates, and so their 95 % error: UNKNOWN without. */
+	uint64_t requested_variance, live_variance;
+	uint64_t requested_error, live_error;
+};
+
+/* The heap's side of a site. */
+struct site_heap {
+	uint64_t calls, failed, bytes; /* bytes: of the calls that gave a block */
+	uint64_t frees, freed_bytes; /* of the blocks that it made, wherever they were freed */
+	uint64_t live_blocks, live_bytes, peak_live_bytes;
+	uint64_t temporary;
+	uint64_t resident_bytes; /* of the live blocks, at the end; UNKNOWN possible */
+	/* Inside its calls and the frees of its blocks, */
+	uint64_t syscalls[VMCALLS], syscall_ns;
+	uint64_t inside_minor, inside_major;
+	/* and on the memory of its live blocks. */
+	uint64_t touch_minor, touch_major;
+	uint64_t fault_ns; /* of both */
+};
+
 /* A place: one user stack, summed over processes and threads. */
 struct site {
 	struct frame *frames; /* innermost first */
 	size_t nframes;
 	bool truncated; /* the stack goes on but could not be followed */
+	/* A place in the program that calls the allocator. Then what follows `heap` is empty, else
+	 * `heap` is: a system call inside malloc is told with its own stack and with malloc's caller,
+	 * but summed once in either kind. */
+	bool is_heap;
+	struct site_heap heap;
 	uint64_t calls[VMCALLS];
 	uint64_t call_ns;
 	uint64_t mapped_bytes; /* by mmap, brk growth and mremap growth that succeeded */
@@ -86,6 +142,29 @@ struct site {
 	struct {
 		uint64_t minor, major, cow, time_ns;
 	} faults;
+};
+
+enum heap_plane { PLANE_NONE, PLANE_UPROBE, PLANE_CONTRACT };
+extern const char *const heap_plane_name[]; /* "none", "uprobe", "contract" */
+
+struct allocator {
+	const char *name; /* "glibc", ...; NULL: none was found */
+	const char *text; /* the file; or why none was found */
+	unsigned hooks;
+	uint64_t since_ns; /* CLOCK_MONOTONIC */
+	bool incomplete; /* the process had begun to run before the probes were in place */
+	enum heap_plane plane;
+};
+
+/* Resident bytes by whose they are; they sum up to the kernel's figure. UNKNOWN throughout
+ * without a heap plane. */
+struct resident_parts {
+	uint64_t live; /* of live blocks */
+	uint64_t retained; /* of the mappings that blocks are in, what is in no live block */
+	uint64_t allocator; /* mapped by allocator calls, and never a block in it */
+	uint64_t direct_mmap; /* anonymous memory that the program itself mapped */
+	uint64_t file, stack, other;
+	uint64_t unknown; /* was there at attach: blocks of before, or free, or neither */
 };
 
 struct process_report {
@@ -105,6 +184,10 @@ struct process_report {
 	uint64_t rss_bytes, rss_peak_bytes;
 	struct region_stats regions[REGION_CLASSES];
 	uint64_t mapped_bytes; /* at the end, by the model */
+	struct heap_stats heap;
+	const struct allocator *allocators; /* who serves malloc, in the order they were found */
+	size_t nallocators;
+	struct resident_parts parts;
 };
 
 /* The mapped total over time. */
@@ -116,6 +199,19 @@ struct mapped_point {
 
 struct loss {
 	uint64_t seen, lost;
+};
+
+/* An entry point of an allocator, with a probe. */
+struct hook {
+	uint32_t number; /* as records of calls refer to it */
+	const char *symbol, *path;
+	uint64_t ino; /* of the file */
+	uint32_t dev;
+	uint64_t entry, offset; /* in the file: of the function, of the probe */
+	uint32_t op; /* enum heap_op */
+	uint32_t place; /* enum hook_place */
+	bool done; /* the counts are final */
+	uint64_t hits, nested, ignored, lost;
 };
 
 struct report {
@@ -131,6 +227,12 @@ struct report {
 	uint64_t rss_bytes; /* sum of what is known; UNKNOWN when nothing is */
 	uint64_t rss_parts_direct_mmap, rss_parts_heap, rss_parts_file, rss_parts_stack,
 		rss_parts_other, rss_parts_unknown; /* UNKNOWN when rss_bytes is */
+	struct heap_stats heap;
+	struct resident_parts parts; /* of the processes that have a heap plane and live */
+	const struct hook *hooks;
+	size_t nhooks;
+	uint64_t sample_bytes; /* 0: every call was told */
+	uint64_t lost_ops[HEAP_OPS]; /* events[REC_HEAP].lost by function */
 	/* seen = delivered + lost, by kind (enum rec_kind) */
 	struct loss events[REC_KINDS];
 	uint64_t seen, delivered, lost;
@@ -144,11 +246,19 @@ struct report {
 	size_t nby_faults; /* sites with at least one fault */
 	const struct site **by_bytes;
 	size_t nby_bytes; /* sites that mapped at least one byte */
+	/* Sites of the heap. */
+	const struct site **by_live;
+	size_t nby_live; /* with live bytes */
+	const struct site **by_cost; /* time in the kernel, inside the calls and in first touches */
+	size_t nby_cost; /* with a system call or a fault */
+	const struct site **by_requested;
+	size_t nby_requested; /* with a call */
 	/* Remarks the reader must know (a target that could not be followed, an event lost ...). */
 	char **notes;
 	size_t nnotes;
 };
 
+extern const char *const heap_op_name[HEAP_OPS]; /* "malloc", ... */
 extern const char *const rec_kind_name[REC_KINDS]; /* "brk", ..., "fault", "fork", "exec", "exit", ... */
 
 #endif /* MEMTRACE_REPORT_H */

@@ -129,6 +129,7 @@ static int space__cut(struct space *s, uint64_t start, uint64_t end)
 
 	if (start >= end)
 		return 0;
+	s->marked_start = s->marked_end = 0;
 	if (space__split(s, start) || space__split(s, end))
 		return -ENOMEM;
 	from = space__at(s, start);
@@ -207,6 +208,25 @@ int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 	return 0;
 }
 
+void space__mark_blocks(struct space *s, uint64_t addr)
+{
+	size_t i;
+
+	if (addr >= s->marked_start && addr < s->marked_end)
+		return;
+	i = space__at(s, addr);
+	if (i == s->count || s->vmas[i].start > addr)
+		return;
+	if (!(s->vmas[i].flags & VMA_HAS_BLOCKS)) {
+		s->vmas[i].flags |= VMA_HAS_BLOCKS;
+		space__merge(s, i + 1);
+		space__merge(s, i);
+		i = space__at(s, addr);
+	}
+	s->marked_start = s->vmas[i].start;
+	s->marked_end = s->vmas[i].end;
+}
+
 void space__mark_forked(struct space *s)
 {
 	size_t i, n = 0;
@@ -244,7 +264,10 @@ const struct vma *space__touch(struct space *s, uint64_t addr)
 		return v;
 	if (v->kind != VMA_STACK || v->flags & VMA_FIXED_SIZE || v->start - addr > STACK_REACH)
 		return NULL;
-	s->mapped_bytes += v->start - (addr & ~(PAGE - 1));
-	v->start = addr & ~(PAGE - 1);
+	addr &= ~(PAGE - 1);
+	if (i && addr < v[-1].end) /* only a record that lies has mappings of less than a page */
+		addr = v[-1].end;
+	s->mapped_bytes += v->start - addr;
+	v->start = addr;
 	return v;
 }

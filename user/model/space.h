@@ -17,6 +17,9 @@ enum vma_kind { VMA_ANON, VMA_HEAP, VMA_STACK, VMA_BSS, VMA_SPECIAL, VMA_FILE };
 #define VMA_PRE_FORK (1 << 1) /* was there at a fork: its pages may be shared until written */
 #define VMA_FIXED_SIZE \
 	(1 << 2) /* VMA_STACK: a thread's, made by mmap, does not grow when touched */
+#define VMA_BY_ALLOCATOR (1 << 3) /* mapped inside an allocator call */
+#define VMA_HAS_BLOCKS (1 << 4) /* a block was given out in it, now or before */
+#define VMA_BEFORE (1 << 5) /* was there when memtrace attached */
 
 #define NO_FILE UINT32_MAX
 
@@ -42,6 +45,7 @@ struct space {
 		uint64_t start, end, ts_ns;
 	} recent[RECENT_MAPS];
 	unsigned next_recent;
+	uint64_t marked_start, marked_end; /* a mapping that has VMA_HAS_BLOCKS, not changed since */
 };
 
 void space__clear(struct space *s);
@@ -54,6 +58,9 @@ int space__map(struct space *s, const struct vma *v, uint64_t ts_ns);
 int space__unmap(struct space *s, uint64_t start, uint64_t end, uint64_t began_ns);
 
 int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot);
+
+/* A block was given out at addr: set VMA_HAS_BLOCKS on its mapping. */
+void space__mark_blocks(struct space *s, uint64_t addr);
 
 /* Set VMA_PRE_FORK on all private mappings. */
 void space__mark_forked(struct space *s);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "user/source/pagemap.h"
 #include "user/util/log.h"
 
 static FILE *proc_open(pid_t pid, const char *name)
@@ -304,10 +305,33 @@ static void process__own_figures(pid_t pid, struct process_report *p)
 		fclose(f);
 }
 
+/* To whom the resident bytes of a mapping belong. */
+struct owners {
+	struct resident *resident;
+	enum region_class class;
+	struct pagemap *pages;
+};
+
+static void owners__pages(void *ctx, uint64_t start, uint64_t end)
+{
+	struct owners *o = ctx;
+
+	resident__pages(o->resident, o->class, start, end);
+}
+
+static void owners__mapping(struct owners *o, const struct vma *v, uint64_t bytes)
+{
+	if (!o->resident || !bytes)
+		return;
+	if (!o->pages || !resident__wants_pages(o->class) ||
+	    pagemap__each(o->pages, v->start, v->end, bytes, owners__pages, o))
+		resident__sum(o->resident, o->class, bytes);
+}
+
 int process__residency(struct model *m, pid_t pid, struct process_report *p)
 {
 	struct maps_line *l = calloc(2, sizeof(*l)), *now, *before, *swap;
-	enum region_class class = REGION_UNKNOWN;
+	struct owners o = {.class = REGION_UNKNOWN};
 	FILE *f = proc_open(pid, "smaps");
 	const struct vma *known;
 	char *line = NULL;
@@ -322,11 +346,16 @@ int process__residency(struct model *m, pid_t pid, struct process_report *p)
 	}
 	now = l;
 	before = l + 1;
+	if (model__has_heap(m)) {
+		o.resident = model__resident_begin(m, pid);
+		o.pages = pagemap__open(pid);
+	}
 	for (i = 0; i < REGION_CLASSES; i++)
 		p->regions[i].mappings = p->regions[i].bytes = p->regions[i].resident_bytes = 0;
 	while (getline(&line, &room, f) > 0) {
 		if (sscanf(line, "Rss: %" SCNu64, &kb) == 1) {
-			p->regions[class].resident_bytes += kb * 1024;
+			p->regions[o.class].resident_bytes += kb * 1024;
+			owners__mapping(&o, &before->vma, kb * 1024);
 			continue;
 		}
 		if (!isxdigit((unsigned char)line[0]) || !maps_line__parse(line, now))
@@ -334,8 +363,8 @@ int process__residency(struct model *m, pid_t pid, struct process_report *p)
 		/* The model saw how a mapping came to be and knows better than its line can tell. */
 		maps_line__classify(now, before, m);
 		known = model__find(m, pid, now->vma.start);
-		class = model__class(m, known ? known : &now->vma);
-		region__add(&p->regions[class], now->vma.end - now->vma.start, 0);
+		o.class = model__class(m, known ? known : &now->vma);
+		region__add(&p->regions[o.class], now->vma.end - now->vma.start, 0);
 		swap = now;
 		now = before;
 		before = swap;
@@ -344,6 +373,8 @@ int process__residency(struct model *m, pid_t pid, struct process_report *p)
 	fclose(f);
 	free(l);
 	process__own_figures(pid, p);
+	resident__end(o.resident, p->rss_bytes);
+	pagemap__close(o.pages);
 	return p->rss_bytes == UNKNOWN ? -ESRCH : 0;
 }
 
