@@ -533,7 +533,6 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 		return model__take_file(m, (const struct rec_file *)r, len);
 	case REC_RENAME:
 		return model__take_rename(m, (const struct rec_rename *)r);
-	case REC_HEAP:
 	case REC_HOOK:
 		return model__take_hook(m, (const struct rec_hook *)r);
 	}
