@@ -153,7 +153,8 @@ $(O)/.config: FORCE
 quote = '$(subst ','\'',$(1))'
 FORCE:
 
-$(O)/memtrace: $(O)/user/main.o $(O)/libmemtrace.a
+# memtrace's own memory comes from mtalloc; the sanitizers bring an allocator of their own.
+$(O)/memtrace: $(O)/user/main.o $(O)/libmemtrace.a $(if $(SAN),,$(O)/libmtalloc.a)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -270,16 +271,33 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
 COMPDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/memtrace
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+PCDIR = $(LIBDIR)/pkgconfig
+INCDIR = $(DESTDIR)$(PREFIX)/include
+MAN3DIR = $(DESTDIR)$(PREFIX)/share/man/man3
+MT_VERSION := 0.1.0
 
 install: all
 	install -D -m 755 $(O)/memtrace '$(BINDIR)/memtrace'
 	$(if $(MAN),install -D -m 644 $(MAN) '$(MANDIR)/memtrace.8')
 	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) '$(COMPDIR)/memtrace')
 	install -D -m 644 -t '$(DOCDIR)' LICENSE $(wildcard README.md)
+	install -D -m 755 $(O)/libmtalloc.so '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)'
+	ln -sf libmtalloc.so.$(MT_VERSION) '$(LIBDIR)/libmtalloc.so.0'
+	ln -sf libmtalloc.so.0 '$(LIBDIR)/libmtalloc.so'
+	install -D -m 644 -t '$(LIBDIR)' $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
+	install -D -m 644 -t '$(INCDIR)' lib/mtalloc/mtalloc.h
+	install -D -m 644 docs/mtalloc.3 '$(MAN3DIR)/mtalloc.3'
+	install -d '$(PCDIR)'
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(MT_VERSION)|' lib/mtalloc/mtalloc.pc.in \
+		>'$(PCDIR)/mtalloc.pc'
 
 uninstall:
 	rm -f '$(BINDIR)/memtrace' '$(MANDIR)/memtrace.8' '$(COMPDIR)/memtrace' \
 		'$(DOCDIR)/LICENSE' '$(DOCDIR)/README.md'
+	rm -f '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)' '$(LIBDIR)/libmtalloc.so.0' \
+		'$(LIBDIR)/libmtalloc.so' '$(LIBDIR)/libmtalloc.a' '$(LIBDIR)/libmtalloc-prefixed.a' \
+		'$(INCDIR)/mtalloc.h' '$(MAN3DIR)/mtalloc.3' '$(PCDIR)/mtalloc.pc'
 	if [ -d '$(DOCDIR)' ]; then rmdir '$(DOCDIR)'; fi
 
 clean:

@@ -242,15 +242,6 @@ __attribute__((noinline)) static void free_slow(void *block)
 		_mt_free_block(block);
 }
 
-/* The fast path emptied the slab. */
-__attribute__((noinline)) static void emptied(struct span *span)
-{
-	int saved = errno;
-
-	_mt_slab_emptied(_mt_thread.heap, span);
-	errno = saved;
-}
-
 /* Whether offset is no multiple of the slab's block size: the product's lower half shows it. */
 static inline bool is_inside(const struct span *span, uint64_t offset)
 {
@@ -280,6 +271,31 @@ static inline bool is_inside(const struct span *span, uint64_t offset)
 #define RACY(word) (*(const uintptr_t *)&(word))
 #endif
 
+/* A block of a slab in region 0 that is not the thread's, or has no room: still without locks. */
+__attribute__((noinline)) static void free_elsewhere(struct span *span, void *block)
+{
+	struct heap *heap = _mt_thread.heap;
+	uint64_t offset = (uint16_t)(uintptr_t)block;
+
+	if (unlikely(!heap || atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
+		     is_inside(span, offset) || offset >> UNIT_SHIFT >= span->fresh ||
+		     ((const uint32_t *)block)[1] == LINK_TAG))
+		free_slow(block);
+	else if (atomic_load_explicit(&span->heap, memory_order_relaxed) != heap->id)
+		_mt_heap_remote_free(heap, span, block, _mt_classes[span->class_id].size);
+	else
+		_mt_slab_free(heap, span, block);
+}
+
+/* The fast path emptied the slab. */
+__attribute__((noinline)) static void emptied(struct span *span)
+{
+	int saved = errno;
+
+	_mt_slab_emptied(_mt_thread.heap, span);
+	errno = saved;
+}
+
 MT_API void mt_free(void *block)
 {
 	uintptr_t at = ((uintptr_t)block - _mt_fast.base) >> GRANULE_SHIFT;
@@ -290,7 +306,7 @@ MT_API void mt_free(void *block)
 		return free_slow(block);
 	span = &_mt_fast.spans[at];
 	if (unlikely(RACY(span->owner) != thread__self()))
-		return free_slow(block);
+		return free_elsewhere(span, block);
 	/* Regions begin at a multiple of a granule. */
 	offset = (uint16_t)(uintptr_t)block;
 	if (unlikely(is_inside(span, offset) || ((const uint32_t *)block)[1] == LINK_TAG))

@@ -89,14 +89,8 @@ static bool arena__take(struct heap *heap, struct arena *arena, unsigned int at,
 	set(arena->dirty, at, pages, false);
 	heap->dirty_pages -= dirty;
 	heap->run_pages += pages;
-	if (heap->given_pages) {
-		unsigned int missed = pages - dirty;
-
-		missed = missed < heap->given_pages ? missed : heap->given_pages;
-		heap->given_pages -= missed;
-		heap->missed_pages += missed;
-	}
 	swing__up(&heap->run_swing, pages * PAGE);
+	swing__fetched(&heap->run_swing, (pages - dirty) * PAGE);
 	return dirty == 0;
 }
 
@@ -181,7 +175,7 @@ static void arena__discard(struct heap *heap, struct span *span, unsigned int at
 		return;
 	set(span->arena->dirty, at, end - at, false);
 	heap->dirty_pages -= end - at;
-	heap->given_pages += end - at;
+	swing__gave(&heap->run_swing, (end - at) * PAGE);
 }
 
 static void purge(struct heap *heap, size_t target)
@@ -213,11 +207,8 @@ static void settle(struct heap *heap)
 
 	if (heap->dirty_pages <= base)
 		return;
-	if (swing__tick(&heap->run_swing, _mt_os_now_ms(), _mt_options.decay_ms)) {
-		heap->given_pages = 0;
-		heap->missed_pages /= 2;
-	}
-	swings = swing__keep(&heap->run_swing) / PAGE + heap->missed_pages;
+	swing__tick(&heap->run_swing, _mt_os_now_ms(), _mt_options.decay_ms);
+	swings = swing__keep(&heap->run_swing) / PAGE;
 	if (heap->dirty_pages > base + swings)
 		purge(heap, base / 2 + swings);
 }

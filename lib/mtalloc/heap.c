@@ -69,36 +69,33 @@ void _mt_queue_remove(struct queue *queue, struct span *span)
 
 /* ---- blocks that others freed --------------------------------------------------------------- */
 
-static void free_in(struct heap *heap, struct span *span, void *block)
+static void drain_arena(struct heap *heap, struct span *span, struct freed freed)
 {
-	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_SLAB)
-		_mt_slab_free(heap, span, block);
-	else
-		_mt_arena_free(heap, span, block);
-}
+	uint64_t offset = freed.head;
 
-static bool is_block(const struct span *span, const void *block)
-{
-	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_SLAB)
-		return _mt_slab_is_block(span, block);
-	return _mt_arena_size(span, block) != 0;
-}
-
-static void drain_span(struct heap *heap, struct span *span)
-{
-	uint64_t remote = atomic_exchange_explicit(&span->remote, 0, memory_order_acquire);
-	uint64_t offset = (uint32_t)remote;
-
-	for (uint32_t left = (uint32_t)(remote >> 32); left; left--) {
+	for (; freed.count; freed.count--) {
 		char *block = span->start + offset;
 
-		if (unlikely(offset >= ARENA_PAGES * PAGE || !is_block(span, block)))
+		if (unlikely(offset >= ARENA_PAGES * PAGE || !_mt_arena_size(span, block)))
 			_mt_die("malloc", span->start,
 				"corrupted list of freed blocks, written after free or freed twice?",
 				0);
 		offset = link__decode(*block__word(block));
-		free_in(heap, span, block);
+		_mt_arena_free(heap, span, block);
 	}
+}
+
+static void drain_span(struct heap *heap, struct span *span)
+{
+	struct freed freed =
+		freed__unpack(atomic_exchange_explicit(&span->remote, 0, memory_order_acquire));
+
+	if (!freed.count)
+		return;
+	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_SLAB)
+		_mt_slab_free_list(heap, span, freed);
+	else
+		drain_arena(heap, span, freed);
 }
 
 static void drain_orphan(struct heap *heap);
@@ -154,43 +151,58 @@ static void hand_on(struct span *strays)
 static void outbox__flush(struct outbox *box)
 {
 	struct span *span = box->span;
-	uint64_t old, new;
+	struct freed all = box->freed;
+	uint32_t count = all.count;
+	uint64_t old;
 
-	if (!box->count)
+	if (!count)
 		return;
+	box->freed.count = 0;
+	box->span = NULL;
 	old = atomic_load_explicit(&span->remote, memory_order_relaxed);
 	do {
-		*block__word(box->tail) = link__encode(old ? (uint32_t)old : LINK_END);
-		new = ((old >> 32) + box->count) << 32 | box->head;
-	} while (!atomic_compare_exchange_weak_explicit(&span->remote, &old, new,
+		struct freed before = freed__unpack(old);
+
+		*block__word(span->start + box->freed.tail) =
+			link__encode(old ? before.head : LINK_END);
+		all.tail = old ? before.tail : box->freed.tail;
+		all.count = before.count + count;
+	} while (!atomic_compare_exchange_weak_explicit(&span->remote, &old, freed__pack(all),
 							memory_order_release, memory_order_relaxed));
-	box->count = 0;
-	box->span = NULL;
 	if (!old)
 		notify(span);
 }
 
-void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, size_t bytes)
+static void outbox__put(struct outbox *box, struct span *span, void *block)
 {
-	struct outbox single = {0}, *box = &single;
 	uint32_t offset = (uint32_t)((char *)block - span->start);
 
-	if (mine) {
-		box = &mine->outbox[((uintptr_t)span >> 6) % OUTBOXES];
-		if (box->span != span)
-			outbox__flush(box);
+	/* Seen as free from now on; the flush puts the list behind the tail. */
+	*block__word(block) = link__encode(box->freed.count ? box->freed.head : LINK_END);
+	if (!box->freed.count)
+		box->freed.tail = offset;
+	box->freed.head = offset;
+	box->freed.count++;
+	box->span = span;
+}
+
+void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, size_t bytes)
+{
+	struct outbox single = {0}, *box;
+
+	if (!mine) {
+		outbox__put(&single, span, block);
+		outbox__flush(&single);
+		return;
 	}
-	if (box->count) {
-		*block__word(block) = link__encode(box->head);
-	} else {
-		/* Seen as free from now on; the flush puts the list behind it. */
-		*block__word(block) = link__encode(LINK_END);
-		box->span = span;
-		box->tail = block;
+	box = &mine->outbox[((uintptr_t)span >> 6) % OUTBOXES];
+	if (box->span != span) {
+		outbox__flush(box);
+		box->left = bytes < OUTBOX_BYTES / OUTBOX_BLOCKS ? OUTBOX_BLOCKS :
+								   (uint32_t)(OUTBOX_BYTES / bytes);
 	}
-	box->head = offset;
-	box->count++;
-	if (!mine || box->count >= OUTBOX_BLOCKS || box->count * bytes >= OUTBOX_BYTES)
+	outbox__put(box, span, block);
+	if (box->freed.count >= box->left)
 		outbox__flush(box);
 }
 
@@ -207,16 +219,17 @@ static bool chain_has(const struct span *span, uint64_t offset, uint32_t count, 
 
 bool _mt_heap_has_freed(const struct heap *mine, const struct span *span, const void *block)
 {
-	uint64_t remote = atomic_load_explicit(&span->remote, memory_order_acquire);
+	struct freed remote =
+		freed__unpack(atomic_load_explicit(&span->remote, memory_order_acquire));
 	uint64_t wanted = (uint64_t)((const char *)block - span->start);
 
 	for (int i = 0; mine && i < OUTBOXES; i++) {
 		const struct outbox *box = &mine->outbox[i];
 
-		if (box->span == span && chain_has(span, box->head, box->count, wanted))
+		if (box->span == span && chain_has(span, box->freed.head, box->freed.count, wanted))
 			return true;
 	}
-	return chain_has(span, (uint32_t)remote, (uint32_t)(remote >> 32), wanted);
+	return chain_has(span, remote.head, remote.count, wanted);
 }
 
 static void flush_all(struct heap *heap)

@@ -97,7 +97,7 @@ struct span {
 		size_t bytes; /* big: of the whole span */
 		struct span *first; /* rest: the span it is a part of */
 	};
-	_Atomic uint64_t remote; /* blocks freed by other threads: count << 32 | link, or 0 */
+	_Atomic uint64_t remote; /* blocks freed by other threads, a packed list */
 	uint32_t next, prev; /* in a queue of the heap: span ids */
 	uint32_t pending; /* next in the heap's list of spans with remote frees */
 	uint16_t fresh; /* slab: what was never given out begins here, in UNITs */
@@ -176,12 +176,33 @@ struct queue {
 	uint32_t first, last; /* span ids */
 };
 
+/* A list of freed blocks of one span, by offsets. */
+struct freed {
+	uint32_t head, tail;
+	uint32_t count;
+};
+
+/* One word: count << 32 | tail << 16 | head, in UNITs. 0 is an empty list. */
+static inline uint64_t freed__pack(struct freed freed)
+{
+	return (uint64_t)freed.count << 32 | freed.tail >> UNIT_SHIFT << 16 |
+	       freed.head >> UNIT_SHIFT;
+}
+
+static inline struct freed freed__unpack(uint64_t word)
+{
+	return (struct freed){
+		.head = (uint32_t)(word & 0xffff) << UNIT_SHIFT,
+		.tail = (uint32_t)(word >> 16 & 0xffff) << UNIT_SHIFT,
+		.count = (uint32_t)(word >> 32),
+	};
+}
+
 /* Blocks of one span of another heap, on their way there in one go. */
 struct outbox {
 	struct span *span;
-	char *tail;
-	uint32_t head;
-	uint32_t count;
+	struct freed freed;
+	uint32_t left; /* it is emptied at so many */
 };
 
 #define OUTBOXES 16
@@ -205,8 +226,6 @@ struct heap {
 	uint16_t id;
 	uint32_t run_pages; /* given out in arenas */
 	uint32_t dirty_pages; /* free in arenas, perhaps not zero */
-	uint32_t given_pages; /* of those: given back to the kernel of late, and not taken again */
-	uint32_t missed_pages; /* given back and taken again of late: so many more are kept */
 	struct swing run_swing;
 	struct heap *next; /* unused, or orphans */
 	struct outbox outbox[OUTBOXES];
@@ -290,6 +309,8 @@ static inline unsigned int slab__blocks(const struct span *span)
 void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero);
 /* A block of this heap, checked before. */
 void _mt_slab_free(struct heap *heap, struct span *span, void *block);
+/* The same for a list of blocks. */
+void _mt_slab_free_list(struct heap *heap, struct span *span, struct freed freed);
 /* The last block of the slab was freed, and it is not the current one. */
 void _mt_slab_emptied(struct heap *heap, struct span *span);
 /* Whether the pointer is a block's start that was given out at some time. */

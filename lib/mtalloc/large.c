@@ -174,6 +174,14 @@ static struct range cache_take_longest(size_t bytes)
 	return longest;
 }
 
+/* The kernel refuses to unmap when it has no room to split a mapping. */
+static void give_back(char *start, size_t bytes)
+{
+	swing__gave(&swing, bytes);
+	if (!_mt_os_unmap(start, bytes))
+		_mt_os_discard(start, bytes);
+}
+
 /* Gives back ranges, the longest first, until so many bytes are left. */
 static bool cache_shrink(size_t target)
 {
@@ -197,9 +205,7 @@ static bool cache_shrink(size_t target)
 				range.bytes -= stays;
 			}
 		}
-		/* The kernel refuses when it has no room to split a mapping. */
-		if (!_mt_os_unmap(range.start, range.bytes))
-			_mt_os_discard(range.start, range.bytes);
+		give_back(range.start, range.bytes);
 		some = true;
 	}
 	return some;
@@ -241,7 +247,9 @@ static char *from_cache(size_t bytes)
 	if (!longest.start)
 		return NULL;
 	start = _mt_os_remap(longest.start, longest.bytes, bytes);
-	if (!start)
+	if (start)
+		swing__fetched(&swing, bytes - longest.bytes);
+	else
 		cache_insert(longest.start, longest.bytes);
 	return start;
 }
@@ -269,6 +277,8 @@ void *_mt_large_alloc(size_t bytes, size_t alignment, bool *zero)
 			start = alignment <= _mt_os_page ? _mt_os_map(bytes) :
 							   map_aligned(bytes, alignment);
 		}
+		if (start && *zero)
+			swing__fetched(&swing, bytes);
 		if (start)
 			table_insert(start, bytes);
 		else
@@ -304,10 +314,8 @@ size_t _mt_large_free(void *block)
 		table_remove(at);
 		swing__down(&swing, bytes);
 		swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
-		if (bytes > swing__keep(&swing) || !cache_insert(block, bytes)) {
-			if (!_mt_os_unmap(block, bytes))
-				_mt_os_discard(block, bytes);
-		}
+		if (bytes > swing__keep(&swing) || !cache_insert(block, bytes))
+			give_back(block, bytes);
 		if (cache_bytes > swing__keep(&swing))
 			cache_shrink(swing__keep(&swing));
 	}

@@ -149,15 +149,15 @@ static void slab__release(struct heap *heap, struct span *span)
 	_mt_span_free(span, 1);
 }
 
-void _mt_slab_free(struct heap *heap, struct span *span, void *block)
+void _mt_slab_free_list(struct heap *heap, struct span *span, struct freed freed)
 {
 	int class_id = span->class_id;
 
-	if (unlikely(slab__blocks(span) == 0))
-		_mt_die("free", block, "double free", _mt_classes[class_id].size);
-	*block__word(block) = span->free;
-	span->free = link__encode((uint32_t)((char *)block - span->start));
-	span->used--;
+	if (unlikely(slab__blocks(span) < freed.count))
+		_mt_die("free", span->start + freed.head, "double free", _mt_classes[class_id].size);
+	*block__word(span->start + freed.tail) = span->free;
+	span->free = link__encode(freed.head);
+	span->used = (uint16_t)(span->used - freed.count);
 	if (span->flags & SPAN_FULL) {
 		span->flags &= (uint8_t)~SPAN_FULL;
 		atomic_store_explicit(&span->owner, heap->thread, memory_order_relaxed);
@@ -167,6 +167,13 @@ void _mt_slab_free(struct heap *heap, struct span *span, void *block)
 	}
 	if (span->used == 0)
 		slab__release(heap, span);
+}
+
+void _mt_slab_free(struct heap *heap, struct span *span, void *block)
+{
+	uint32_t offset = (uint32_t)((char *)block - span->start);
+
+	_mt_slab_free_list(heap, span, (struct freed){offset, offset, 1});
 }
 
 void _mt_slab_emptied(struct heap *heap, struct span *span)

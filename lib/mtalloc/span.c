@@ -140,12 +140,15 @@ static uint32_t find(struct region *region, uint32_t granules)
 static struct span *take(struct region *region, uint32_t at, uint32_t granules, enum span_kind kind)
 {
 	struct span *first = &region->spans[at];
+	size_t fetched = 0;
 
 	for (uint32_t i = at; i < at + granules; i++) {
 		struct span *span = &region->spans[i];
 
 		if (bit__is_set(region->dirty, i))
 			dirty_bytes -= dirty_of(span);
+		else
+			fetched += GRANULE;
 		bit__clear(region->free, i);
 		bit__clear(region->dirty, i);
 		span->first = first;
@@ -159,6 +162,7 @@ static struct span *take(struct region *region, uint32_t at, uint32_t granules, 
 	atomic_store_explicit(&first->remote, 0, memory_order_relaxed);
 	atomic_store_explicit(&first->kind, (uint8_t)kind, memory_order_relaxed);
 	swing__up(&swing, (size_t)granules << GRANULE_SHIFT);
+	swing__fetched(&swing, fetched);
 	return first;
 }
 
@@ -198,6 +202,7 @@ static void discard(struct region *region, uint32_t at, uint32_t granules)
 		return;
 	for (uint32_t i = at; i < at + granules; i++) {
 		dirty_bytes -= dirty_of(&region->spans[i]);
+		swing__gave(&swing, dirty_of(&region->spans[i]));
 		region->spans[i].clean = 0;
 		bit__clear(region->dirty, i);
 	}
@@ -261,6 +266,7 @@ static bool trim_top(size_t threshold, size_t pad)
 	if (!_mt_region_shrink(top - keep))
 		return false;
 	dirty_bytes -= gone;
+	swing__gave(&swing, gone);
 	return true;
 }
 

@@ -7,13 +7,17 @@
  * such rise of this and the last time window is what is kept. So the first fall from a peak gives
  * everything back at once, without a timer or a thread, and a program that swings pays for its
  * first two swings only.
+ *
+ * A level that stays can also miss memory: what is free may not fit what is wanted. What was given
+ * back and soon had to be fetched again is kept too, up to a share of the level.
  */
 #ifndef MTALLOC_SWING_H
 #define MTALLOC_SWING_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define SWING_MISSED_SHARE 4
 
 struct swing {
 	size_t level;
@@ -21,6 +25,8 @@ struct swing {
 	size_t low; /* lowest level since the highest */
 	size_t window_high;
 	size_t rise, last_rise;
+	size_t given; /* given back in this window and not fetched again */
+	size_t missed; /* fetched again soon after */
 	uint64_t window_ms;
 };
 
@@ -47,27 +53,52 @@ static inline void swing__down(struct swing *swing, size_t bytes)
 		swing->low = swing->level;
 }
 
-/* Whether a window ended. */
-static inline bool swing__tick(struct swing *swing, uint64_t now_ms, unsigned int decay_ms)
+static inline void swing__tick(struct swing *swing, uint64_t now_ms, unsigned int decay_ms)
 {
 	uint64_t passed = now_ms - swing->window_ms;
 
 	if (passed < decay_ms)
-		return false;
+		return;
 	swing->last_rise = passed < 2 * (uint64_t)decay_ms ? swing->rise : 0;
 	swing->rise = 0;
+	swing->given = 0;
+	swing->missed /= 2;
 	swing->high = swing->window_high > swing->level && passed < 2 * (uint64_t)decay_ms ?
 			      swing->window_high :
 			      swing->level;
 	swing->window_high = swing->level;
 	swing->low = swing->level;
 	swing->window_ms = now_ms;
-	return true;
+}
+
+/* Memory went back to the kernel. */
+static inline void swing__gave(struct swing *swing, size_t bytes)
+{
+	swing->given += bytes;
+}
+
+/* Memory came from the kernel. */
+static inline void swing__fetched(struct swing *swing, size_t bytes)
+{
+	if (bytes > swing->given)
+		bytes = swing->given;
+	swing->given -= bytes;
+	swing->missed += bytes;
+	if (swing->missed > swing->level / SWING_MISSED_SHARE)
+		swing->missed = swing->level / SWING_MISSED_SHARE;
 }
 
 static inline size_t swing__keep(const struct swing *swing)
 {
-	return swing->rise > swing->last_rise ? swing->rise : swing->last_rise;
+	size_t rise = swing->rise > swing->last_rise ? swing->rise : swing->last_rise;
+	size_t missed = swing->missed;
+
+	/* A fall this deep is none of those that were seen to come back. */
+	if (swing->high - swing->level > 2 * rise)
+		rise = 0;
+	if (missed > swing->level / SWING_MISSED_SHARE)
+		missed = swing->level / SWING_MISSED_SHARE;
+	return rise + missed;
 }
 
 #endif
