@@ -237,17 +237,25 @@ MT_API size_t mt_malloc_usable_size(void *block)
 	return _mt_size_of(block, "malloc_usable_size");
 }
 
+static size_t given_back(void)
+{
+	struct mt_os_counts counts = mt_os_counts();
+
+	return counts.sbrk_shrink + counts.munmap + counts.madvise;
+}
+
 MT_API int mt_malloc_trim(size_t pad)
 {
 	int saved = errno;
-	bool some;
+	size_t before;
 
 	ready();
+	before = given_back();
 	_mt_heap_trim(_mt_thread.heap);
-	some = _mt_large_trim();
-	some |= _mt_span_trim(pad);
+	_mt_large_trim();
+	_mt_span_trim(pad);
 	errno = saved;
-	return some;
+	return given_back() != before;
 }
 
 MT_ALSO(void *, realloc, (void *, size_t), mt_realloc)

@@ -12,6 +12,7 @@
 /* Free pages that were written are kept up to this and a share of those in use. */
 #define KEEP_PAGES 128
 #define KEEP_SHARE 16
+#define SWING_LIMIT ((size_t)16 << 20)
 
 struct arena {
 	uint64_t free[WORDS];
@@ -208,7 +209,7 @@ static void settle(struct heap *heap)
 	if (heap->dirty_pages <= base)
 		return;
 	swing__tick(&heap->run_swing, _mt_os_now_ms(), _mt_options.decay_ms);
-	swings = swing__keep(&heap->run_swing) / PAGE;
+	swings = swing__keep(&heap->run_swing, SWING_LIMIT) / PAGE;
 	if (heap->dirty_pages > base + swings)
 		purge(heap, base / 2 + swings);
 }

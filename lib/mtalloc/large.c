@@ -9,6 +9,8 @@
 #include "internal.h"
 
 #define CACHE_RANGES 64
+/* Of what is kept, whatever the swing. */
+#define SWING_LIMIT ((size_t)64 << 20)
 
 struct range {
 	char *start;
@@ -214,8 +216,8 @@ static bool cache_shrink(size_t target)
 static void tick(void)
 {
 	swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
-	if (cache_bytes > swing__keep(&swing))
-		cache_shrink(swing__keep(&swing));
+	if (cache_bytes > swing__keep(&swing, SWING_LIMIT))
+		cache_shrink(swing__keep(&swing, SWING_LIMIT));
 }
 
 /* ---- blocks --------------------------------------------------------------------------------- */
@@ -314,10 +316,10 @@ size_t _mt_large_free(void *block)
 		table_remove(at);
 		swing__down(&swing, bytes);
 		swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
-		if (bytes > swing__keep(&swing) || !cache_insert(block, bytes))
+		if (bytes > swing__keep(&swing, SWING_LIMIT) || !cache_insert(block, bytes))
 			give_back(block, bytes);
-		if (cache_bytes > swing__keep(&swing))
-			cache_shrink(swing__keep(&swing));
+		if (cache_bytes > swing__keep(&swing, SWING_LIMIT))
+			cache_shrink(swing__keep(&swing, SWING_LIMIT));
 	}
 	lock__release(&large_lock);
 	return bytes;

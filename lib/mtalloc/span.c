@@ -12,6 +12,7 @@
 /* Dirty free memory that is kept in any case, and the share of the memory in use. */
 #define KEEP_BYTES ((size_t)512 * 1024)
 #define KEEP_SHARE 16
+#define SWING_LIMIT ((size_t)32 << 20)
 
 static struct lock span_lock;
 static struct swing swing;
@@ -275,7 +276,7 @@ static void settle(void)
 {
 	size_t share = swing.level / KEEP_SHARE;
 	size_t base = share > KEEP_BYTES ? share : KEEP_BYTES;
-	size_t swings = swing__keep(&swing);
+	size_t swings = swing__keep(&swing, SWING_LIMIT);
 
 	if (_mt_options.trim_threshold != SIZE_MAX)
 		trim_top((_mt_options.trim_threshold > share ? _mt_options.trim_threshold : share) +

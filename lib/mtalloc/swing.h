@@ -88,7 +88,8 @@ static inline void swing__fetched(struct swing *swing, size_t bytes)
 		swing->missed = swing->level / SWING_MISSED_SHARE;
 }
 
-static inline size_t swing__keep(const struct swing *swing)
+/* When the level falls to nothing, no more than limit: without a further call it would stay. */
+static inline size_t swing__keep(const struct swing *swing, size_t limit)
 {
 	size_t rise = swing->rise > swing->last_rise ? swing->rise : swing->last_rise;
 	size_t missed = swing->missed;
@@ -96,6 +97,8 @@ static inline size_t swing__keep(const struct swing *swing)
 	/* A fall this deep is none of those that were seen to come back. */
 	if (swing->high - swing->level > 2 * rise)
 		rise = 0;
+	if (rise > limit)
+		rise = limit;
 	if (missed > swing->level / SWING_MISSED_SHARE)
 		missed = swing->level / SWING_MISSED_SHARE;
 	return rise + missed;
