@@ -89,6 +89,28 @@ static void finish__parts(struct report *r)
 	r->rss_parts_unknown = r->rss_bytes > parts ? r->rss_bytes - parts : 0;
 }
 
+static void finish__heap_notes(struct report *r, const struct event_counts *counts)
+{
+	size_t i, k, incomplete = 0;
+
+	if (r->heap.failed == UNKNOWN)
+		return;
+	if (counts->lost[REC_HEAP])
+		report__note(
+			r,
+			"%llu allocator calls were lost: frees of their blocks count as unmatched, "
+			"and blocks that live may have been freed; a larger --buffer avoids that, "
+			"and so does --sample",
+			counts->lost[REC_HEAP]);
+	for (i = 0; i < r->nprocesses; i++)
+		for (k = 0; k < r->processes[i].nallocators; k++)
+			incomplete += r->processes[i].allocators[k].name &&
+				      r->processes[i].allocators[k].incomplete;
+	if (incomplete && r->heap.unmatched_frees)
+		report__note(r, "blocks from before the probes were in place are not known: their frees "
+				"are the unmatched ones");
+}
+
 static void finish__notes(struct session *s, struct report *r, const struct event_counts *counts,
 			  bool unbalanced)
 {
@@ -111,6 +133,7 @@ static void finish__notes(struct session *s, struct report *r, const struct even
 			     "%lu set-id programs were executed: the kernel drops fault events at that moment; "
 			     "their faults before memtrace opened new ones are missing",
 			     s->secure_execs);
+	finish__heap_notes(r, counts);
 	if (!r->seen)
 		report__note(r, "the probes were in place: system calls brk, mmap, munmap, mremap, madvise, "
 				"mprotect and page faults, of all threads");
@@ -209,6 +232,7 @@ int finish__report(struct session *s)
 		log__error("the last events cannot be read: %s", strerror(-err));
 		return err;
 	}
+	live__note_gaps(s, &counts);
 	finish__residency(s);
 	finish__collect_command(s);
 	r = model__report(s->model, end_ns, &counts, delivered, &names);

@@ -26,14 +26,28 @@ static const char *fd_path(struct session *s, const struct rec_call *c)
 								NULL;
 }
 
+/* Where the line of a kernel event goes, and how it is written there. */
+static FILE *event_file(struct session *s, const struct rec *r, uint64_t owner, struct stream_opts *o)
+{
+	*o = s->stream;
+	o->inside = owner != 0;
+	return hold__file(s->hold, r->tid, owner);
+}
+
 int live__stream_before(struct session *s, const struct rec *r)
 {
 	const struct rec_fault *f = (const struct rec_fault *)r;
 	struct rec_fault shared;
+	struct stream_opts o;
 	const struct vma *v;
+	FILE *out;
+	int err;
 
 	switch (r->kind) {
 	case REC_FAULT:
+		out = event_file(s, r, f->owner, &o);
+		if (!out)
+			return -ENOMEM;
 		v = model__find(s->model, r->tgid, f->addr);
 		if (v && v->prot & VMA_SHARED) {
 			/* Nothing is copied there. */
@@ -41,13 +55,14 @@ int live__stream_before(struct session *s, const struct rec *r)
 			shared.h.flags &= ~FAULT_PRESENT;
 			f = &shared;
 		}
-		return view__stream_fault(s->text, f, model__comm(s->model, r->tgid),
+		return view__stream_fault(out, f, model__comm(s->model, r->tgid),
 					  f->ip ? names__where(s->names, r->tgid, f->addr) : "execve",
-					  names__place(s->names, r->tgid, f->stack_id, f->ip),
-					  &s->stream);
+					  names__place(s->names, r->tgid, f->stack_id, f->ip), &o);
 	case REC_EXIT:
-		return view__stream_exit(s->text, (const struct rec_exit *)r,
-					 model__comm(s->model, r->tgid), &s->stream);
+		err = hold__end_thread(s->hold, r->tid);
+		return err ? err :
+			     view__stream_exit(s->text, (const struct rec_exit *)r,
+					       model__comm(s->model, r->tgid), &s->stream);
 	case REC_FORK:
 		return view__stream_fork(s->text, (const struct rec_fork *)r,
 					 model__comm(s->model, r->tgid), &s->stream);
@@ -56,17 +71,37 @@ int live__stream_before(struct session *s, const struct rec *r)
 	}
 }
 
+static int live__stream_heap(struct session *s, const struct rec_heap *r)
+{
+	int err = hold__before_call(s->hold, r->h.tid, r->start_ns);
+
+	/* Who called: the function itself is named by the line. */
+	if (!err)
+		err = view__stream_heap(
+			s->text, r, model__comm(s->model, r->h.tgid),
+			r->stack_id ? names__place(s->names, r->h.tgid, r->stack_id, 0) : NULL,
+			&s->stream);
+	return err ? err : hold__after_call(s->hold, r->h.tid, r->start_ns);
+}
+
 int live__stream_after(struct session *s, const struct rec *r)
 {
 	const struct rec_call *c = (const struct rec_call *)r;
+	struct stream_opts o;
+	FILE *out;
 
+	if (r->kind == REC_HEAP)
+		return live__stream_heap(s, (const struct rec_heap *)r);
 	if (r->kind == REC_EXEC)
 		return view__stream_exec(s->text, (const struct rec_exec *)r,
 					 model__exe(s->model, r->tgid), &s->stream);
 	if (r->kind < REC_BRK || r->kind > REC_MPROTECT)
 		return 0;
-	return view__stream_call(s->text, c, model__comm(s->model, r->tgid), fd_path(s, c),
-				 names__place(s->names, r->tgid, c->stack_id, c->ip), &s->stream);
+	out = event_file(s, r, c->owner, &o);
+	if (!out)
+		return -ENOMEM;
+	return view__stream_call(out, c, model__comm(s->model, r->tgid), fd_path(s, c),
+				 names__place(s->names, r->tgid, c->stack_id, c->ip), &o);
 }
 
 void live__terminal(FILE *f, unsigned *width, unsigned *height)
@@ -78,6 +113,19 @@ void live__terminal(FILE *f, unsigned *width, unsigned *height)
 		*width = w.ws_col;
 		*height = w.ws_row;
 	}
+}
+
+void live__note_gaps(struct session *s, const struct event_counts *counts)
+{
+	uint64_t lost = counts->lost_ops[HEAP_REALLOC] + counts->lost_ops[HEAP_REALLOCARRAY] +
+			counts->lost_ops[HEAP_RALLOCX];
+	unsigned op;
+
+	for (op = HEAP_FREE; op < HEAP_OPS; op++)
+		lost += counts->lost_ops[op];
+	if (lost > s->heap_lost)
+		model__heap_gap(s->model);
+	s->heap_lost = lost;
 }
 
 static int by_faults(const void *a, const void *b)
@@ -98,7 +146,8 @@ void live__sort(struct table_row *rows, size_t n, struct table_row *total)
 	size_t i;
 
 	qsort(rows, n, sizeof(*rows), by_faults);
-	*total = (struct table_row){.rss_change = INT64_MIN, .rss_bytes = UNKNOWN};
+	*total = (struct table_row){
+		.rss_change = INT64_MIN, .rss_bytes = UNKNOWN, .live_bytes = UNKNOWN};
 	for (i = 0; i < n; i++) {
 		total->faults_per_s += rows[i].faults_per_s;
 		total->major_per_s += rows[i].major_per_s;
@@ -108,6 +157,9 @@ void live__sort(struct table_row *rows, size_t n, struct table_row *total)
 		total->break_change += rows[i].break_change;
 		total->faults += rows[i].faults;
 		total->calls += rows[i].calls;
+		if (rows[i].live_bytes != UNKNOWN)
+			total->live_bytes = rows[i].live_bytes +
+					    (total->live_bytes == UNKNOWN ? 0 : total->live_bytes);
 		if (rows[i].rss_bytes != UNKNOWN)
 			total->rss_bytes = rows[i].rss_bytes +
 					   (total->rss_bytes == UNKNOWN ? 0 : total->rss_bytes);
@@ -135,7 +187,7 @@ static struct live_row live__measure(const struct process_report *p)
 }
 
 static void live__row(struct table_row *row, const struct process_report *p, struct live_row *last,
-		      const struct live_row *now, double seconds)
+		      const struct live_row *now, uint64_t live, double seconds)
 {
 	*row = (struct table_row){
 		.pid = p->pid,
@@ -149,6 +201,7 @@ static void live__row(struct table_row *row, const struct process_report *p, str
 		.rss_bytes = p->ended ? UNKNOWN : process__rss(p->pid),
 		.faults = now->faults,
 		.calls = now->calls,
+		.live_bytes = live,
 	};
 	snprintf(row->comm, sizeof(row->comm), "%s", p->comm);
 	if (last->rss_start == UNKNOWN)
@@ -197,7 +250,8 @@ int live__table(struct session *s)
 			/* An ended process is shown once more, with what it did last. */
 			if (!p[i]->ended || measured.faults != s->live[i].faults ||
 			    measured.calls != s->live[i].calls)
-				live__row(&rows[shown++], p[i], &s->live[i], &measured, t.interval_s);
+				live__row(&rows[shown++], p[i], &s->live[i], &measured,
+					  model__live_bytes(s->model, p[i]), t.interval_s);
 			measured.rss_start = s->live[i].rss_start;
 			s->live[i] = measured;
 		}

@@ -9,6 +9,9 @@
 int live__stream_before(struct session *s, const struct rec *r);
 int live__stream_after(struct session *s, const struct rec *r);
 
+/* Records of calls that freed are lost: what lives may have been freed. */
+void live__note_gaps(struct session *s, const struct event_counts *counts);
+
 int live__table(struct session *s);
 void live__free(struct session *s);
 

@@ -156,6 +156,7 @@ static struct table_row row__show(const struct row *r, const struct machine_row 
 		.calls = sum_calls(&r->now),
 		.break_change = r->now.grown_bytes - r->now.shrunk_bytes,
 		.rss_bytes = r->rss,
+		.live_bytes = UNKNOWN,
 		.rss_change = r->rss == UNKNOWN ? INT64_MIN : (int64_t)(r->rss - r->rss_start),
 	};
 

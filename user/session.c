@@ -232,6 +232,7 @@ static bool session__check(struct session *s)
 	if (now < s->next_check_ns || kernel__counts(s->kernel, &counts, delivered))
 		return true;
 	s->next_check_ns = now + CHECK_NS;
+	live__note_gaps(s, &counts);
 	for (i = 0; s->o->stream && i < REC_KINDS; i++)
 		if (counts.lost[i] > s->lost_told[i]) {
 			session__fail(s, view__stream_lost(s->text, rec_kind_name[i],
@@ -324,6 +325,7 @@ static int session__wait_command(struct session *s)
 static void session__free(struct session *s)
 {
 	kernel__free(s->kernel);
+	hold__free(s->hold);
 	names__free(s->names);
 	model__free(s->model);
 	output__close(&s->json);
@@ -344,6 +346,9 @@ int session__run(const struct options *o)
 	int status, own_failure = o->argv ? EXIT_OWN_FAILURE : EXIT_FAIL, err;
 
 	s.stream.color = isatty(fileno(s.text));
+	s.hold = hold__new(s.text);
+	if (!s.hold)
+		return own_failure;
 	status = session__begin(&s);
 	if (status) {
 		/* EXIT_UNABLE is for the forms that have no command's status to keep clear of. */

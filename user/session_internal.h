@@ -3,6 +3,7 @@
 #ifndef MEMTRACE_SESSION_INTERNAL_H
 #define MEMTRACE_SESSION_INTERNAL_H
 
+#include "user/hold.h"
 #include "user/model/model.h"
 #include "user/names.h"
 #include "user/options.h"
@@ -23,6 +24,8 @@ struct session {
 	FILE *text; /* where text goes */
 	struct output json;
 	struct stream_opts stream;
+	struct hold *hold; /* lines of the stream that wait for their call */
+	uint64_t heap_lost; /* records of calls that freed, when last looked */
 	uint64_t start_ns;
 	bool matching; /* -a --comm, --cgroup */
 	bool command_ended;

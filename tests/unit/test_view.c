@@ -375,7 +375,8 @@ static struct table make_table(const struct table_row *rows, size_t n)
 					.rss_bytes = 30 * MIB,
 					.rss_change = -4096,
 					.faults = 99000,
-					.calls = 6}};
+					.calls = 6,
+					.live_bytes = UNKNOWN}};
 }
 
 static void the_table_has_a_row_a_process(void **state)
@@ -406,6 +407,26 @@ static void the_table_has_a_row_a_process(void **state)
 		"      7       3     0      0     0       0      0 30.0M      0 a\\33[2Jb\n"
 		"    all   12.3k     0      0     0       0      0 30.0M  -4.0K (total)\n"
 		"\n");
+	capture__end(&c);
+}
+
+/* As long as one process has a heap plane there is a column for it. */
+static void the_table_has_the_heap(void **state)
+{
+	const struct table_row rows[] = {
+		{.pid = 4242, .comm = "server", .live_bytes = 1536 * KIB},
+		{.pid = 7, .comm = "other", .live_bytes = UNKNOWN},
+	};
+	struct table t = make_table(rows, 2);
+	struct capture c;
+
+	(void)state;
+	t.total.live_bytes = 1536 * KIB;
+	assert_int_equal(view__table(capture__begin(&c), &t, &narrow, false), 0);
+	assert_contains(capture__text(&c), " +/-RSS   LIVE COMMAND\n");
+	assert_contains(c.text, "      0   1.5M server\n");
+	assert_contains(c.text, "      0      - other\n");
+	assert_contains(c.text, "  -4.0K   1.5M (total)\n");
 	capture__end(&c);
 }
 
@@ -459,6 +480,7 @@ int main(void)
 		cmocka_unit_test(verbose_shows_whole_stacks_and_paths),
 		cmocka_unit_test(stacks_that_failed_are_told),
 		cmocka_unit_test(the_table_has_a_row_a_process),
+		cmocka_unit_test(the_table_has_the_heap),
 		cmocka_unit_test(the_table_refreshes_and_tells_what_it_leaves_out),
 		cmocka_unit_test(a_full_disk_is_told),
 	};

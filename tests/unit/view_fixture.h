@@ -218,16 +218,29 @@ static inline void fixture__totals(struct fixture *x)
 	r->stacks = 57;
 }
 
+/* Without a heap plane all of it is unknown. */
+static inline void fixture__no_heap(struct report *r)
+{
+	memset(&r->heap, 0xff, sizeof(r->heap));
+	memset(&r->parts, 0xff, sizeof(r->parts));
+}
+
 static inline struct report *fixture__make(struct fixture *x)
 {
 	static char note[] = "process 4244 ended before it could be followed";
 	struct report *r = &x->report;
+	size_t i;
 
 	memset(x, 0, sizeof(*x));
+	fixture__no_heap(r);
 	r->version = "0.1";
 	r->how = "-p 4242";
 	r->duration_ns = 2500 * MS;
 	fixture__processes(x);
+	for (i = 0; i < 2; i++) {
+		memset(&x->processes[i].heap, 0xff, sizeof(x->processes[i].heap));
+		memset(&x->processes[i].parts, 0xff, sizeof(x->processes[i].parts));
+	}
 	fixture__sites(x);
 	fixture__totals(x);
 	x->mapped[0] = (struct mapped_point){0, 10 * MIB, 0};

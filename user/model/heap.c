@@ -12,6 +12,7 @@
 #include "user/model/heap.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "user/model/internal.h"
@@ -37,10 +38,30 @@ static struct amount amount__of(uint64_t size, uint64_t weight)
 		return a;
 	a.bytes = weight;
 	if (own)
-		a.blocks = weight * HEAP_UNIT / own;
+		a.blocks = (weight * HEAP_UNIT + own / 2) / own;
 	if (__builtin_mul_overflow(weight, weight - own, &a.variance))
 		a.variance = UINT64_MAX / 2;
 	return a;
+}
+
+/*
+ * Bytes that a call stands for, 0: itself. A block is sampled when one of its bytes is, so
+ * with a chance of 1 - exp(-size / distance): it stands for the inverse of that.
+ */
+static uint64_t model__weight(const struct model *m, const struct rec_heap *r)
+{
+	double size = (double)r->size;
+
+	if (!r->weight || r->weight != m->sample_bytes || !r->size)
+		return cut(r->weight);
+	size /= -expm1(-size / (double)m->sample_bytes);
+	return size < (double)BLOCK_SIZE_MAX ? (uint64_t)llround(size) : BLOCK_SIZE_MAX;
+}
+
+void model__set_sampling(struct model *m, uint64_t sample_bytes)
+{
+	m->sample_bytes = sample_bytes;
+	m->sampled = sample_bytes != 0;
 }
 
 static struct heap *heap__new(struct process *p)
@@ -212,7 +233,8 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 			    uint32_t place)
 {
 	struct heap *h = p->heap;
-	struct amount a = amount__of(r->size, r->weight);
+	uint64_t weight = model__weight(m, r);
+	struct amount a = amount__of(r->size, weight);
 	struct block b = {.addr = r->result,
 			  .size = r->size,
 			  .site = place,
@@ -225,7 +247,7 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 		return there;
 	if (there)
 		heap__displace(m, p, &old, r->h.ts_ns);
-	if (r->weight && hmap__set(&h->weights, r->result, cut(r->weight)))
+	if (weight && hmap__set(&h->weights, r->result, weight))
 		return -ENOMEM;
 	h->born_ns[b.born % BIRTHS] = r->h.ts_ns;
 	p->r.heap.bytes_requested += a.bytes;
@@ -237,9 +259,10 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 }
 
 /* The call itself, whatever came of it. */
-static void heap__count_call(struct process *p, struct site_heap *s, const struct rec_heap *r)
+static void heap__count_call(const struct model *m, struct process *p, struct site_heap *s,
+			     const struct rec_heap *r)
 {
-	uint64_t n = amount__of(r->size, r->weight).blocks;
+	uint64_t n = amount__of(r->size, model__weight(m, r)).blocks;
 
 	p->r.heap.calls[HEAP_AUX_OP(r->h.aux)] += n;
 	s->calls += n;
@@ -260,7 +283,7 @@ static int heap__allocation(struct model *m, struct process *p, const struct rec
 	if (!place)
 		return -ENOMEM;
 	*site = place - m->places;
-	heap__count_call(p, place->heap, r);
+	heap__count_call(m, p, place->heap, r);
 	/* A call that was left behind may or may not have freed: the next owner of the address tells. */
 	if (r->h.flags & (HEAP_FAILED | HEAP_ABANDONED))
 		return 0;
@@ -404,8 +427,7 @@ void process__heap_drop(struct model *m, struct process *p, bool exec)
 void process__heap_free(struct process *p)
 {
 	heap__release(p->heap);
-	process__drop_allocators(p, UINT64_MAX);
-	free(p->allocators);
+	process__free_allocators(p);
 }
 
 uint64_t model__live_bytes(const struct model *m, const struct process_report *r)

@@ -95,7 +95,7 @@ void process__heap_free(struct process *p);
 int model__take_hook(struct model *m, const struct rec_hook *r);
 int model__take_allocator(struct model *m, struct process *p, const struct rec_allocator *r);
 int process__copy_allocators(struct process *to, const struct process *from);
-void process__drop_allocators(struct process *p, uint64_t before_ns);
+void process__free_allocators(struct process *p);
 
 /*
  * For the report, from units to whole numbers: a process's figures as they are now, the totals

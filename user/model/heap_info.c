@@ -7,7 +7,7 @@
 #include "user/model/heap.h"
 #include "user/model/internal.h"
 
-const char *const heap_plane_name[] = {"none", "uprobe", "contract"};
+const char *const plane_kind_name[] = {"none", "uprobe", "contract"};
 
 const char *const heap_op_name[HEAP_OPS] = {
 	"none",
@@ -38,7 +38,7 @@ const char *const heap_op_name[HEAP_OPS] = {
 
 int model__take_hook(struct model *m, const struct rec_hook *r)
 {
-	struct hook *h;
+	struct heap_hook *h;
 	size_t i;
 
 	if (r->op >= HEAP_OPS)
@@ -48,9 +48,10 @@ int model__take_hook(struct model *m, const struct rec_hook *r)
 	if (i == m->nhooks) {
 		if (array__grow(&m->hooks, &m->hooks_room, m->nhooks, sizeof(*m->hooks)))
 			return -ENOMEM;
-		m->hooks[m->nhooks++] = (struct hook){.number = r->h.aux,
-						      .symbol = strndup(r->symbol, sizeof(r->symbol)),
-						      .path = strndup(r->path, sizeof(r->path))};
+		m->hooks[m->nhooks++] =
+			(struct heap_hook){.number = r->h.aux,
+					   .symbol = strndup(r->symbol, sizeof(r->symbol)),
+					   .path = strndup(r->path, sizeof(r->path))};
 	}
 	h = &m->hooks[i];
 	h->ino = r->ino;
@@ -68,7 +69,7 @@ int model__take_hook(struct model *m, const struct rec_hook *r)
 }
 
 /* Whether the hooks of a file are probes of the target's own. */
-static enum heap_plane model__plane(const struct model *m, const struct rec_allocator *r)
+static enum plane_kind model__plane(const struct model *m, const struct rec_allocator *r)
 {
 	size_t i;
 
@@ -83,6 +84,12 @@ static enum heap_plane model__plane(const struct model *m, const struct rec_allo
 
 static int process__add_allocator(struct process *p, struct allocator a, size_t max)
 {
+	size_t i;
+
+	/* After an exec, or of a child: what is known already. */
+	for (i = 0; i < p->nallocators; i++)
+		if (!strncmp(p->allocators[i].text, a.text, HOOK_PATH_BYTES))
+			return 0;
 	a.name = a.name && a.name[0] ? strndup(a.name, max) : NULL;
 	a.text = strndup(a.text, HOOK_PATH_BYTES);
 	if (!a.text || array__grow(&p->allocators, &p->allocators_room, p->nallocators, sizeof(a))) {
@@ -99,7 +106,6 @@ int model__take_allocator(struct model *m, struct process *p, const struct rec_a
 	struct allocator a = {.name = r->name,
 			      .text = r->text,
 			      .hooks = r->h.aux,
-			      .since_ns = r->h.ts_ns,
 			      .incomplete = r->incomplete,
 			      .plane = model__plane(m, r)};
 
@@ -117,23 +123,13 @@ int process__copy_allocators(struct process *to, const struct process *from)
 	return err;
 }
 
-void process__drop_allocators(struct process *p, uint64_t before_ns)
+void process__free_allocators(struct process *p)
 {
-	size_t i, n = 0;
+	size_t i;
 
 	for (i = 0; i < p->nallocators; i++) {
-		if (p->allocators[i].since_ns >= before_ns) {
-			p->allocators[n++] = p->allocators[i];
-			continue;
-		}
 		free((char *)p->allocators[i].name);
 		free((char *)p->allocators[i].text);
 	}
-	p->nallocators = n;
-	/* What the image before did is still told. */
-	p->has_heap_plane = false;
-	for (i = 0; i < sizeof(p->r.heap) / sizeof(uint64_t); i++)
-		p->has_heap_plane |= ((uint64_t *)&p->r.heap)[i] != 0;
-	for (i = 0; i < n; i++)
-		p->has_heap_plane |= p->allocators[i].plane != PLANE_NONE;
+	free(p->allocators);
 }

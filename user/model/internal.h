@@ -91,9 +91,10 @@ struct model {
 	uint64_t mapped_every_ns;
 	uint64_t live_bytes, peak_live_bytes; /* of all heaps */
 	bool sampled; /* a record stood for more than itself */
+	uint64_t sample_bytes; /* the mean distance of samples; 0: not sampled here */
 	struct hmap threads; /* tid -> struct thread_call * */
 	struct thread_call *last_thread;
-	struct hook *hooks; /* strings are ours, malloc'ed */
+	struct heap_hook *hooks; /* strings are ours, malloc'ed */
 	size_t nhooks, hooks_room;
 };
 

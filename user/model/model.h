@@ -51,6 +51,9 @@ enum region_class model__class(const struct model *m, const struct vma *v);
 /* Processes that have not ended. */
 size_t model__alive(const struct model *m, pid_t *pids, size_t max); /* returns how many there are */
 
+/* Allocator calls are sampled: each byte that is asked for with a chance of 1 in sample_bytes. */
+void model__set_sampling(struct model *m, uint64_t sample_bytes);
+
 /* Records of calls that freed were lost before now: what lives may have been freed. */
 void model__heap_gap(struct model *m);
 

@@ -144,16 +144,15 @@ struct site {
 	} faults;
 };
 
-enum heap_plane { PLANE_NONE, PLANE_UPROBE, PLANE_CONTRACT };
-extern const char *const heap_plane_name[]; /* "none", "uprobe", "contract" */
+enum plane_kind { PLANE_NONE, PLANE_UPROBE, PLANE_CONTRACT };
+extern const char *const plane_kind_name[]; /* "none", "uprobe", "contract" */
 
 struct allocator {
 	const char *name; /* "glibc", ...; NULL: none was found */
 	const char *text; /* the file; or why none was found */
 	unsigned hooks;
-	uint64_t since_ns; /* CLOCK_MONOTONIC */
 	bool incomplete; /* the process had begun to run before the probes were in place */
-	enum heap_plane plane;
+	enum plane_kind plane;
 };
 
 /* Resident bytes by whose they are; they sum up to the kernel's figure. UNKNOWN throughout
@@ -202,7 +201,7 @@ struct loss {
 };
 
 /* An entry point of an allocator, with a probe. */
-struct hook {
+struct heap_hook {
 	uint32_t number; /* as records of calls refer to it */
 	const char *symbol, *path;
 	uint64_t ino; /* of the file */
@@ -229,7 +228,7 @@ struct report {
 		rss_parts_other, rss_parts_unknown; /* UNKNOWN when rss_bytes is */
 	struct heap_stats heap;
 	struct resident_parts parts; /* of the processes that have a heap plane and live */
-	const struct hook *hooks;
+	const struct heap_hook *hooks;
 	size_t nhooks;
 	uint64_t sample_bytes; /* 0: every call was told */
 	uint64_t lost_ops[HEAP_OPS]; /* events[REC_HEAP].lost by function */

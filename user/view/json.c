@@ -4,147 +4,12 @@
  * keys, do not rename. Numbers are exact integers up to 2^64-2; a figure that is not
  * known is null. Strings are valid UTF-8 whatever the target's bytes were.
  */
-#include <inttypes.h>
 #include <string.h>
 #include <sys/wait.h>
 
-#include "user/view/sink.h"
-#include "user/view/view.h"
+#include "user/view/json.h"
 
 #define SCHEMA "memtrace.report/1"
-
-/* A writer that places commas and line breaks. */
-struct json {
-	struct sink s;
-	unsigned depth;
-	unsigned flat; /* inside a value that is kept on one line */
-	bool first; /* nothing was written yet at this depth */
-};
-
-static void json__break(struct json *j)
-{
-	unsigned i;
-
-	sink__char(&j->s, '\n');
-	for (i = 0; i < j->depth; i++)
-		sink__put(&j->s, "  ", 2);
-}
-
-/* Begin a member (key) or an element (NULL). */
-static void json__item(struct json *j, const char *key)
-{
-	if (!j->first)
-		sink__char(&j->s, ',');
-	if (!j->flat)
-		json__break(j);
-	else if (!j->first)
-		sink__char(&j->s, ' ');
-	j->first = false;
-	if (key) {
-		sink__char(&j->s, '"');
-		sink__str(&j->s, key);
-		sink__str(&j->s, "\": ");
-	}
-}
-
-static void json__open(struct json *j, const char *key, char bracket)
-{
-	json__item(j, key);
-	sink__char(&j->s, bracket);
-	j->depth++;
-	j->first = true;
-	if (j->flat)
-		j->flat++;
-}
-
-static void json__open_flat(struct json *j, const char *key, char bracket)
-{
-	json__open(j, key, bracket);
-	if (!j->flat)
-		j->flat = 1;
-}
-
-static void json__close(struct json *j, char bracket)
-{
-	j->depth--;
-	if (!j->first && !j->flat)
-		json__break(j);
-	sink__char(&j->s, bracket);
-	j->first = false;
-	if (j->flat)
-		j->flat--;
-}
-
-static void json__null(struct json *j, const char *key)
-{
-	json__item(j, key);
-	sink__str(&j->s, "null");
-}
-
-static void json__u64(struct json *j, const char *key, uint64_t n)
-{
-	json__item(j, key);
-	if (n == UNKNOWN)
-		sink__str(&j->s, "null");
-	else
-		sink__dec(&j->s, n);
-}
-
-static void json__bool(struct json *j, const char *key, bool value)
-{
-	json__item(j, key);
-	sink__str(&j->s, value ? "true" : "false");
-}
-
-static void json__unicode(struct sink *s, uint32_t code)
-{
-	char text[16];
-	int n;
-
-	if (code >= 0x10000) {
-		code -= 0x10000;
-		n = snprintf(text, sizeof(text), "\\u%04" PRIx32 "\\u%04" PRIx32,
-			     0xd800 + (code >> 10), 0xdc00 + (code & 0x3ff));
-	} else {
-		n = snprintf(text, sizeof(text), "\\u%04" PRIx32, code);
-	}
-	sink__put(s, text, (size_t)n);
-}
-
-/* Control characters are escaped also where JSON would let them pass: reports
- * are read on terminals. */
-static void json__text(struct sink *s, const char *text)
-{
-	uint32_t code;
-	unsigned n;
-
-	for (; *text; text += n) {
-		n = utf8__decode(text, &code);
-		if (n == 0) {
-			sink__raw(s, "\xef\xbf\xbd", 3, 1);
-			n = 1;
-		} else if (code == '"' || code == '\\') {
-			sink__char(s, '\\');
-			sink__char(s, (char)code);
-		} else if (utf8__is_control(code)) {
-			json__unicode(s, code);
-		} else {
-			sink__raw(s, text, n, 1);
-		}
-	}
-}
-
-static void json__string(struct json *j, const char *key, const char *text)
-{
-	if (!text) {
-		json__null(j, key);
-		return;
-	}
-	json__item(j, key);
-	sink__char(&j->s, '"');
-	json__text(&j->s, text);
-	sink__char(&j->s, '"');
-}
 
 static void put_calls(struct json *j, const struct call_stats *call)
 {
@@ -242,9 +107,7 @@ static void put_process(struct json *j, const struct process_report *p)
 	json__u64(j, "ppid", p->ppid ? (uint64_t)p->ppid : UNKNOWN);
 	json__string(j, "comm", p->comm);
 	json__string(j, "exe", p->exe);
-	json__open(j, "allocators", '[');
-	json__close(j, ']');
-	json__string(j, "heap_plane", "none");
+	json__allocators(j, p);
 	json__bool(j, "root", p->root);
 	json__bool(j, "ended", p->ended);
 	json__u64(j, "exit_status", exit_status(p));
@@ -259,6 +122,11 @@ static void put_process(struct json *j, const struct process_report *p)
 	json__u64(j, "rss_bytes", p->rss_bytes);
 	json__u64(j, "rss_peak_bytes", p->rss_peak_bytes);
 	json__u64(j, "mapped_bytes", p->mapped_bytes);
+	json__heap(j, &p->heap);
+	json__open_flat(j, "rss", '{');
+	json__u64(j, "kernel_bytes", p->rss_bytes);
+	json__parts(j, &p->parts);
+	json__close(j, '}');
 	put_regions(j, p->regions);
 	json__close(j, '}');
 }
@@ -293,24 +161,16 @@ static void put_events(struct json *j, const struct report *r)
 	json__close(j, '}');
 }
 
-/* No heap plane yet: everything it would tell is unknown. */
-static void put_heap(struct json *j)
-{
-	static const char *const keys[] = {"calls",	     "failed",	   "bytes_requested",
-					   "live_blocks",    "live_bytes", "peak_live_bytes",
-					   "unmatched_frees"};
-	size_t i;
-
-	json__open_flat(j, "heap", '{');
-	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		json__null(j, keys[i]);
-	json__close(j, '}');
-}
-
 static void put_rss(struct json *j, const struct report *r)
 {
 	json__open(j, "rss", '{');
 	json__u64(j, "kernel_bytes", r->rss_bytes);
+	if (r->parts.live != UNKNOWN) {
+		json__parts(j, &r->parts);
+		json__close(j, '}');
+		return;
+	}
+	/* The kernel plane alone knows the break from mappings, not who uses either. */
 	json__open_flat(j, "parts", '{');
 	json__null(j, "live");
 	json__null(j, "retained");
@@ -365,6 +225,12 @@ static void put_site(struct json *j, const struct site *site)
 		put_frame(j, &site->frames[i]);
 	json__close(j, ']');
 	json__bool(j, "truncated", site->truncated);
+	json__string(j, "kind", site->is_heap ? "heap" : "kernel");
+	if (site->is_heap) {
+		json__heap_site(j, &site->heap);
+		json__close(j, '}');
+		return;
+	}
 	for (i = 0; i < VMCALLS; i++)
 		calls += site->calls[i];
 	json__u64(j, "calls", calls);
@@ -414,7 +280,9 @@ int view__json(FILE *out, const struct report *r)
 	json__close(&j, ']');
 	put_events(&j, r);
 	put_kernel(&j, r->call, &r->faults);
-	put_heap(&j);
+	json__heap(&j, &r->heap);
+	json__u64(&j, "sample_bytes", r->sample_bytes ? r->sample_bytes : UNKNOWN);
+	json__hooks(&j, r);
 	put_rss(&j, r);
 	put_regions(&j, r->regions);
 	put_mapped(&j, r);

@@ -11,6 +11,9 @@
  * memtrace adds follow the line, each after two spaces and "# "; the last is
  * "# at PLACE".
  *
+ * An allocator call is written as its function, and what the kernel did inside it follows,
+ * indented by two: for these lines alone the order is not that of the ends.
+ *
  * What stands in brackets or <> has its closing character escaped: a target
  * cannot forge a line, or a part of one, by its name.
  */
@@ -24,6 +27,7 @@
 
 #define COLOR_FAULT "36"
 #define COLOR_BAD "1;31"
+#define COLOR_HEAP "32"
 #define COLOR_TASK "1"
 #define COLOR_PLACE "2"
 
@@ -77,7 +81,7 @@ static void line__begin(struct sink *s, FILE *out, const struct rec *h, const ch
 		sink__safe_n(s, comm, comm_bytes, "]");
 	else
 		sink__char(s, '?');
-	sink__str(s, "] ");
+	sink__str(s, o->inside ? "]   " : "] ");
 }
 
 static int line__end(struct sink *s, const char *place)
@@ -296,6 +300,57 @@ int view__stream_fault(FILE *out, const struct rec_fault *f, const char *comm, c
 		sink__str(&s, " <?>");
 	else
 		put_duration(&s, f->h.aux, f->h.aux == UINT32_MAX);
+	return line__end(&s, place);
+}
+
+static void put_heap_call(struct sink *s, const struct rec_heap *r)
+{
+	unsigned op = HEAP_AUX_OP(r->h.aux), align = HEAP_AUX_ALIGN(r->h.aux);
+
+	sink__str(s, op < HEAP_OPS ? heap_op_name[op] : "?");
+	sink__char(s, '(');
+	if (align) {
+		sink__str(s, "align ");
+		sink__dec(s, align < 64 ? 1ull << align : 0);
+		put_comma(s);
+	}
+	if (r->arg) {
+		decode__address(s, r->arg);
+		if (op < HEAP_FREE)
+			put_comma(s);
+	}
+	if (op < HEAP_FREE) {
+		if (r->h.flags & HEAP_OVERFLOW)
+			sink__str(s, "more than there is");
+		else
+			sink__dec(s, r->size);
+	}
+	sink__char(s, ')');
+}
+
+int view__stream_heap(FILE *out, const struct rec_heap *r, const char *comm, const char *place,
+		      const struct stream_opts *o)
+{
+	unsigned flags = r->h.flags;
+	struct sink s;
+
+	line__begin(&s, out, &r->h, comm, COMM_BYTES, o);
+	sink__sgr(&s, COLOR_HEAP);
+	put_heap_call(&s, r);
+	sink__sgr(&s, "");
+	if (HEAP_AUX_OP(r->h.aux) < HEAP_FREE) {
+		sink__str(&s, " = ");
+		if (flags & HEAP_ABANDONED)
+			sink__char(&s, '?');
+		else
+			decode__address(&s, r->result);
+		put_duration(&s, r->h.ts_ns > r->start_ns ? r->h.ts_ns - r->start_ns : 0, false);
+	}
+	if (flags & (HEAP_FAILED | HEAP_ABANDONED)) {
+		sink__sgr(&s, COLOR_BAD);
+		sink__str(&s, flags & HEAP_FAILED ? "  # failed" : "  # never returned");
+		sink__sgr(&s, "");
+	}
 	return line__end(&s, place);
 }
 

@@ -2,7 +2,7 @@
 /*
  * The live table: a row a process, refreshed in place as top does. The name
  * comes last and takes what is left of the width. Bytes are binary (1.5M is
- * 1.5 MiB); BREAK and +/-RSS are changes since the start.
+ * 1.5 MiB), LIVE the heap's live blocks; BREAK and +/-RSS are changes since the start.
  */
 #include <string.h>
 
@@ -21,7 +21,8 @@ enum {
 	WIDTH_UNMAPPED = 8,
 	WIDTH_BREAK = 7,
 	WIDTH_RSS = 6,
-	WIDTH_RSS_CHANGE = 7
+	WIDTH_RSS_CHANGE = 7,
+	WIDTH_LIVE = 7
 };
 
 /* A line that was longer in the last round leaves nothing behind this one. */
@@ -32,7 +33,7 @@ static void line__end(struct sink *s, bool refresh)
 	sink__char(s, '\n');
 }
 
-static void put_header(struct sink *s, bool refresh)
+static void put_header(struct sink *s, bool heap, bool refresh)
 {
 	sink__sgr(s, "7");
 	sink__right(s, "PID", WIDTH_PID);
@@ -44,15 +45,17 @@ static void put_header(struct sink *s, bool refresh)
 	sink__right(s, "BREAK", WIDTH_BREAK);
 	sink__right(s, "RSS", WIDTH_RSS);
 	sink__right(s, "+/-RSS", WIDTH_RSS_CHANGE);
+	if (heap)
+		sink__right(s, "LIVE", WIDTH_LIVE);
 	sink__str(s, " COMMAND");
 	sink__sgr(s, "");
 	line__end(s, refresh);
 }
 
 static void put_row(struct sink *s, const struct table_row *row, const char *pid, const char *comm,
-		    const struct view_opts *o, bool refresh)
+		    const struct view_opts *o, bool heap, bool refresh)
 {
-	uint64_t rss = row->rss_bytes;
+	uint64_t rss = row->rss_bytes, live = row->live_bytes;
 	unsigned room = COMM_LEAST;
 
 	sink__right(s, pid, WIDTH_PID);
@@ -64,6 +67,8 @@ static void put_row(struct sink *s, const struct table_row *row, const char *pid
 	sink__right(s, fmt__bytes_change(row->break_change).s, WIDTH_BREAK);
 	sink__right(s, rss == UNKNOWN ? "-" : fmt__bytes_short((double)rss).s, WIDTH_RSS);
 	sink__right(s, fmt__bytes_change(row->rss_change).s, WIDTH_RSS_CHANGE);
+	if (heap)
+		sink__right(s, live == UNKNOWN ? "-" : fmt__bytes_short((double)live).s, WIDTH_LIVE);
 	sink__char(s, ' ');
 	if (o->width == 0) {
 		sink__safe(s, comm, NULL);
@@ -76,14 +81,14 @@ static void put_row(struct sink *s, const struct table_row *row, const char *pid
 }
 
 static void put_process(struct sink *s, const struct table_row *row, const struct view_opts *o,
-			bool refresh)
+			bool heap, bool refresh)
 {
 	char comm[sizeof(row->comm) + 1] = "";
 	char pid[16];
 
 	memcpy(comm, row->comm, strnlen(row->comm, sizeof(row->comm)));
 	snprintf(pid, sizeof(pid), "%d", (int)row->pid);
-	put_row(s, row, pid, comm, o, refresh);
+	put_row(s, row, pid, comm, o, heap, refresh);
 }
 
 static void put_lost(struct sink *s, uint64_t lost, bool refresh)
@@ -112,6 +117,8 @@ static void put_head(struct sink *s, const struct table *t, bool refresh)
 
 int view__table(FILE *out, const struct table *t, const struct view_opts *o, bool refresh)
 {
+	/* A column that no process can fill is left out. */
+	bool heap = t->total.live_bytes != UNKNOWN;
 	struct sink s;
 	size_t i;
 
@@ -121,10 +128,10 @@ int view__table(FILE *out, const struct table *t, const struct view_opts *o, boo
 	put_head(&s, t, refresh);
 	if (t->lost)
 		put_lost(&s, t->lost, refresh);
-	put_header(&s, refresh);
+	put_header(&s, heap, refresh);
 	for (i = 0; i < t->nrows && i < o->top; i++)
-		put_process(&s, &t->rows[i], o, refresh);
-	put_row(&s, &t->total, "all", "(total)", o, refresh);
+		put_process(&s, &t->rows[i], o, heap, refresh);
+	put_row(&s, &t->total, "all", "(total)", o, heap, refresh);
 	if (i < t->nrows) {
 		sink__str(&s, fmt__count(t->nrows - i).s);
 		sink__str(&s, " more; --top N shows them");

@@ -262,6 +262,7 @@ int view__text(FILE *out, const struct report *r, const struct view_opts *o)
 	} else {
 		put_calls(&s, r);
 	}
+	text__heap(&s, r, o);
 	text__mapped(&s, r, o);
 	text__faults(&s, r, o);
 	text__places(&s, r, o);

@@ -77,7 +77,7 @@ static void put_frame(struct sink *s, const struct frame *f, unsigned room, bool
 	sink__char(s, '\n');
 }
 
-static void put_stack(struct sink *s, const struct site *site, const struct view_opts *o)
+void text__stack(struct sink *s, const struct site *site, const struct view_opts *o)
 {
 	size_t shown = site->nframes, i;
 	unsigned room = 0;
@@ -105,7 +105,7 @@ static void put_stack(struct sink *s, const struct site *site, const struct view
 	}
 }
 
-static void put_rank(struct sink *s, size_t rank, uint64_t part, uint64_t whole)
+void text__rank(struct sink *s, size_t rank, uint64_t part, uint64_t whole)
 {
 	sink__sgr(s, TEXT_HEADING);
 	sink__printf(s, "%4zu. ", rank);
@@ -168,9 +168,9 @@ static void put_by_faults(struct sink *s, const struct report *r, const struct v
 	for (i = 0; i < r->nby_faults && i < o->top; i++) {
 		const struct site *site = r->by_faults[i];
 
-		put_rank(s, i + 1, text__add(site->faults.minor, site->faults.major), whole);
+		text__rank(s, i + 1, text__add(site->faults.minor, site->faults.major), whole);
 		put_fault_site(s, site, o);
-		put_stack(s, site, o);
+		text__stack(s, site, o);
 	}
 	if (i < r->nby_faults)
 		text__cut(s, r->nby_faults - i, "place", "places");
@@ -188,9 +188,9 @@ static void put_by_bytes(struct sink *s, const struct report *r, const struct vi
 	text__heading(s, "Top places by bytes mapped");
 	sink__char(s, '\n');
 	for (i = 0; i < r->nby_bytes && i < o->top; i++) {
-		put_rank(s, i + 1, r->by_bytes[i]->mapped_bytes, whole);
+		text__rank(s, i + 1, r->by_bytes[i]->mapped_bytes, whole);
 		put_byte_site(s, r->by_bytes[i], o);
-		put_stack(s, r->by_bytes[i], o);
+		text__stack(s, r->by_bytes[i], o);
 	}
 	if (i < r->nby_bytes)
 		text__cut(s, r->nby_bytes - i, "place", "places");
@@ -200,6 +200,6 @@ void text__places(struct sink *s, const struct report *r, const struct view_opts
 {
 	put_by_faults(s, r, o);
 	put_by_bytes(s, r, o);
-	if (r->nby_faults || r->nby_bytes)
+	if (r->nby_faults || r->nby_bytes || r->nby_requested)
 		put_stack_quality(s, r, o);
 }

@@ -26,6 +26,38 @@ void text__end(struct sink *s, const struct process_report *p, bool full)
 
 #define PART_COLUMNS 11
 
+/* With a heap plane: whose it is, a line each. */
+static void put_owners(struct sink *s, const struct report *r)
+{
+	const struct resident_parts *p = &r->parts;
+	const struct {
+		uint64_t bytes;
+		const char *what;
+	} owners[] = {
+		{p->live, "in live blocks"},
+		{p->retained, "kept by the allocator: free, headers, rounding"},
+		{p->allocator, "the allocator's own: it was never given out"},
+		{p->direct_mmap, "mapped by the program itself"},
+		{p->file, "of files: code and data"},
+		{p->stack, "stacks"},
+		{p->other, "other"},
+		{p->unknown, "not known: there before memtrace, or of no known owner"},
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
+		if (!owners[i].bytes && i != 0)
+			continue;
+		sink__right(s, fmt__bytes(owners[i].bytes).s, PART_COLUMNS + 2);
+		sink__right(s, fmt__percent(owners[i].bytes, r->rss_bytes).s, 8);
+		sink__str(s, "  ");
+		sink__str(s, owners[i].what);
+		sink__char(s, '\n');
+	}
+	sink__right(s, fmt__bytes(r->rss_bytes).s, PART_COLUMNS + 2);
+	sink__str(s, "          by the kernel's account\n");
+}
+
 /* The parts sum to the total, which is the kernel's. */
 static void put_resident(struct sink *s, const struct report *r)
 {
@@ -53,6 +85,10 @@ static void put_resident(struct sink *s, const struct report *r)
 	sink__char(s, '\n');
 	if (r->rss_bytes == UNKNOWN)
 		return;
+	if (r->parts.live != UNKNOWN) {
+		put_owners(s, r);
+		return;
+	}
 	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		sink__right(s, parts[i].name, PART_COLUMNS);
 	sink__char(s, '\n');

@@ -34,6 +34,7 @@ struct table_row {
 	int64_t rss_change; /* bytes since the start; INT64_MIN: not known */
 	uint64_t rss_bytes; /* UNKNOWN possible */
 	uint64_t faults, calls; /* since the start */
+	uint64_t live_bytes; /* of the heap; UNKNOWN: no heap plane */
 };
 struct table {
 	double elapsed_s, interval_s;
@@ -53,11 +54,15 @@ int view__table(FILE *out, const struct table *t, const struct view_opts *o, boo
 struct stream_opts {
 	uint64_t start_ns; /* times are printed relative to this */
 	bool color;
+	bool inside; /* the event is part of the allocator call above it: indented */
 };
 int view__stream_call(FILE *out, const struct rec_call *c, const char *comm, const char *fd_path,
 		      const char *place, const struct stream_opts *o);
 int view__stream_fault(FILE *out, const struct rec_fault *f, const char *comm, const char *where,
 		       const char *place, const struct stream_opts *o);
+/* An allocator call. Its kernel events follow it, indented, though they came before. */
+int view__stream_heap(FILE *out, const struct rec_heap *r, const char *comm, const char *place,
+		      const struct stream_opts *o);
 int view__stream_fork(FILE *out, const struct rec_fork *f, const char *comm,
 		      const struct stream_opts *o);
 int view__stream_exec(FILE *out, const struct rec_exec *e, const char *exe,

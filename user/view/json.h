@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Writing JSON: what the parts of the JSON report share. Strings are untrusted, keys are ours. */
+#ifndef MEMTRACE_VIEW_JSON_H
+#define MEMTRACE_VIEW_JSON_H
+
+#include "user/view/sink.h"
+#include "user/view/view.h"
+
+/* A writer that places commas and line breaks. */
+struct json {
+	struct sink s;
+	unsigned depth;
+	unsigned flat; /* inside a value that is kept on one line */
+	bool first; /* nothing was written yet at this depth */
+};
+
+/* Begin an object or array as a member (key) or an element (NULL). */
+void json__open(struct json *j, const char *key, char bracket);
+/* The same, on one line with all that is in it. */
+void json__open_flat(struct json *j, const char *key, char bracket);
+void json__close(struct json *j, char bracket);
+void json__null(struct json *j, const char *key);
+/* UNKNOWN is null. */
+void json__u64(struct json *j, const char *key, uint64_t n);
+void json__bool(struct json *j, const char *key, bool value);
+/* Any bytes; NULL is null. */
+void json__string(struct json *j, const char *key, const char *text);
+
+/* The heap's parts of the report. */
+void json__heap(struct json *j, const struct heap_stats *h);
+void json__allocators(struct json *j, const struct process_report *p);
+void json__hooks(struct json *j, const struct report *r);
+void json__parts(struct json *j, const struct resident_parts *p);
+void json__heap_site(struct json *j, const struct site_heap *s);
+
+#endif /* MEMTRACE_VIEW_JSON_H */
