@@ -62,6 +62,16 @@ def thirty_two_bit_is_exact_or_refused():
 
 
 @case
+def effects_that_are_not_as_they_look():
+    """attach() holds the mappings that they leave against the kernel's."""
+    run = attach("calls_odd")
+    kernel = run.report["kernel"]
+    expect("mprotect calls that failed", kernel["mprotect"]["failed"], 1)
+    expect("mmap calls that failed", kernel["mmap"]["failed"], 0 if run.result["huge"] else 1)
+    expect("mremap calls that failed", kernel["mremap"]["failed"], 0 if run.result["several"] else 1)
+
+
+@case
 def delivered_events_are_the_counted_ones():
     """What was delivered of each kind is what the report counts."""
     run = attach("calls_six")

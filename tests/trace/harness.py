@@ -441,6 +441,13 @@ def check_faults(f):
         expect_between("faults with a known time", f["time_known"], 0, whole)
 
 
+def check_space(process, lossy):
+    """What the calls have made of a living process's mappings is what the kernel has."""
+    if not lossy:
+        expect("bytes mapped (all that smaps has)", process["mapped_bytes"],
+               sum(r["bytes"] for r in process["regions"].values()))
+
+
 def load_report(path, lossy=False):
     try:
         with open(path) as f:
@@ -475,6 +482,7 @@ def attach(name, *args, opts=(), results=1, lossy=False, **more):
     if status != 0:
         raise Failure("memtrace -p: expected status 0 got %d: %s" % (status, tracer.seen()))
     report = load_report(tracer.json_path, lossy)
+    check_space(process_of(report, target.pid), lossy)
     expect("the target's own status", target.finish(), 0)
     run = Run(status, tracer.out.text(), tracer.err.text(), report, got)
     run.pid = target.pid

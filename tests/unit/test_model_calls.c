@@ -232,6 +232,40 @@ static void mremap_may_leave_the_old_one(void **state)
 	assert_int_equal(m->mapped_bytes, 12 * PAGE);
 }
 
+/* From Linux 6.17 on it moves several, and what is not mapped between them stays unmapped. */
+static void mremap_moves_several_as_they_are(void **state)
+{
+	const uint64_t to = MMAP + 100 * PAGE;
+	const struct vma *v;
+
+	(void)state;
+	mmap_call(MMAP, 2 * PAGE, RW, ANON);
+	mmap_call(MMAP + 2 * PAGE, 2 * PAGE, PROT_READ, ANON);
+	mmap_file(MMAP + 6 * PAGE, 4 * PAGE, PROT_READ, MAP_PRIVATE, 5, 8 * PAGE);
+	mmap_call(to + 3 * PAGE, PAGE, RW, ANON); /* where the gap will be: not in the way */
+	CALL(.kind = REC_MREMAP, .ret = to,
+	     .arg = {MMAP + PAGE, 7 * PAGE, 7 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to});
+	MAPPINGS(PID, MMAP, MMAP + PAGE, MMAP + 8 * PAGE, MMAP + 10 * PAGE, to, to + PAGE, to + PAGE,
+		 to + 3 * PAGE, to + 3 * PAGE, to + 4 * PAGE, to + 5 * PAGE, to + 7 * PAGE);
+	assert_int_equal(model__find(m, PID, to)->prot, RW);
+	assert_int_equal(model__find(m, PID, to + PAGE)->prot, PROT_READ);
+	v = model__find(m, PID, to + 5 * PAGE);
+	assert_int_equal(v->offset, 8 * PAGE);
+	assert_int_equal(model__file_ino(m, v->file), 5);
+	assert_int_equal(model__find(m, PID, MMAP + 8 * PAGE)->offset, 10 * PAGE);
+	assert_int_equal(m->mapped_bytes, 9 * PAGE);
+}
+
+static void mremap_of_size_nothing_maps_it_again(void **state)
+{
+	(void)state;
+	mmap_file(MMAP, 4 * PAGE, RW, MAP_SHARED, 5, 0);
+	CALL(.kind = REC_MREMAP, .ret = MMAP + 100 * PAGE,
+	     .arg = {MMAP, 0, 4 * PAGE, MREMAP_MAYMOVE});
+	MAPPINGS(PID, MMAP, MMAP + 4 * PAGE, MMAP + 100 * PAGE, MMAP + 104 * PAGE);
+	assert_int_equal(model__find(m, PID, MMAP + 100 * PAGE)->kind, VMA_FILE);
+}
+
 static void mremap_to_a_fixed_place_replaces(void **state)
 {
 	(void)state;
@@ -261,6 +295,37 @@ static void mprotect_splits_and_joins(void **state)
 	assert_int_equal(s->failed, 1);
 	assert_int_equal(s->bytes, 4 * PAGE);
 	assert_int_equal(m->mapped_bytes, 8 * PAGE);
+}
+
+/* It has changed what lies before the gap at which it failed. */
+static void mprotect_may_fail_half_way(void **state)
+{
+	(void)state;
+	mmap_call(MMAP, 2 * PAGE, RW, ANON);
+	mmap_call(MMAP + 2 * PAGE, PAGE, PROT_READ, ANON);
+	mmap_call(MMAP + 5 * PAGE, PAGE, RW, ANON);
+	CALL(.kind = REC_MPROTECT, .ret = -ENOMEM, .arg = {MMAP + PAGE, 5 * PAGE, PROT_NONE});
+	assert_int_equal(model__find(m, PID, MMAP)->prot, RW);
+	assert_int_equal(model__find(m, PID, MMAP + PAGE)->prot, PROT_NONE);
+	assert_int_equal(model__find(m, PID, MMAP + 2 * PAGE)->prot, PROT_NONE);
+	assert_int_equal(model__find(m, PID, MMAP + 5 * PAGE)->prot, RW);
+	assert_int_equal(stats(CALL_MPROTECT)->failed, 1);
+	assert_int_equal(stats(CALL_MPROTECT)->bytes, 0);
+	/* With no gap it failed for another reason, and where is not known. */
+	CALL(.kind = REC_MPROTECT, .ret = -ENOMEM, .arg = {MMAP, 3 * PAGE, PROT_READ});
+	CALL(.kind = REC_MPROTECT, .ret = -EACCES, .arg = {MMAP, 6 * PAGE, PROT_READ});
+	assert_int_equal(model__find(m, PID, MMAP)->prot, RW);
+	assert_int_equal(model__find(m, PID, MMAP + PAGE)->prot, PROT_NONE);
+}
+
+static void huge_pages_are_mapped_whole(void **state)
+{
+	(void)state;
+	mmap_call(MMAP, PAGE, RW, ANON | MAP_HUGETLB);
+	MAPPINGS(PID, MMAP, MMAP + (2 << 20));
+	mmap_call(MMAP, PAGE, RW, ANON | MAP_HUGETLB | 30 << MAP_HUGE_SHIFT);
+	MAPPINGS(PID, MMAP, MMAP + (1 << 30));
+	assert_int_equal(stats(CALL_MMAP)->bytes, (2 << 20) + (1 << 30));
 }
 
 static void madvise_only_counts(void **state)
@@ -359,8 +424,12 @@ int main(void)
 		TEST(mremap_grows_shrinks_and_moves),
 		TEST(mremap_keeps_what_a_mapping_is),
 		TEST(mremap_may_leave_the_old_one),
+		TEST(mremap_moves_several_as_they_are),
+		TEST(mremap_of_size_nothing_maps_it_again),
 		TEST(mremap_to_a_fixed_place_replaces),
 		TEST(mprotect_splits_and_joins),
+		TEST(mprotect_may_fail_half_way),
+		TEST(huge_pages_are_mapped_whole),
 		TEST(madvise_only_counts),
 		TEST(time_and_populated_faults_are_summed),
 		TEST(a_call_cannot_take_less_than_no_time),

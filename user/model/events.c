@@ -13,6 +13,19 @@ static uint64_t page_up(uint64_t n)
 	return (n + PAGE - 1) & ~(PAGE - 1);
 }
 
+#define HUGE_PAGE (2UL << 20) /* unless the flags say otherwise: what x86 has by default */
+
+/* What an mmap maps: whole pages of the size that it has. */
+static uint64_t mmap__length(const struct rec_call *c)
+{
+	unsigned shift = c->arg[3] >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+	uint64_t page = shift ? 1UL << shift : HUGE_PAGE;
+
+	if (!(c->arg[3] & MAP_HUGETLB))
+		return page_up(c->arg[1]);
+	return (c->arg[1] + page - 1) & ~(page - 1);
+}
+
 static bool call__failed(const struct rec_call *c)
 {
 	/* brk(2) returns the break, the old one when it could not be moved; brk(0) only asks. */
@@ -40,7 +53,7 @@ static struct vma mmap__vma(struct process *p, const struct rec_call *c)
 {
 	struct vma v = {
 		.start = c->ret,
-		.end = c->ret + page_up(c->arg[1]),
+		.end = c->ret + mmap__length(c),
 		.file = NO_FILE,
 		.kind = VMA_ANON,
 		.prot = c->arg[2] & 7,
@@ -94,12 +107,8 @@ static int call__mremap(struct process *p, const struct rec_call *c, struct call
 {
 	uint64_t from = c->arg[0], old = page_up(c->arg[1]), now = page_up(c->arg[2]);
 	const struct vma *source = space__find(&p->space, from);
-	struct vma v = {.file = NO_FILE, .kind = VMA_ANON, .prot = PROT_READ | PROT_WRITE};
+	struct vma v;
 
-	if (source) {
-		v = *source;
-		v.offset += from - source->start;
-	}
 	if (now > old) {
 		s->grown_bytes += now - old;
 		place->mapped_bytes += now - old;
@@ -112,16 +121,36 @@ static int call__mremap(struct process *p, const struct rec_call *c, struct call
 		/* In place: only what is beyond the smaller size changes. */
 		if (now <= old)
 			return space__unmap(&p->space, from + now, from + old, c->start_ns);
+		v = source ? *source :
+			     (struct vma){.file = NO_FILE,
+					  .kind = VMA_ANON,
+					  .prot = PROT_READ | PROT_WRITE};
+		v.offset += source ? from + old - source->start : 0;
 		v.start = from + old;
 		v.end = from + now;
-		v.offset += old;
 		return space__map(&p->space, &v, c->h.ts_ns);
 	}
-	v.start = c->ret;
-	v.end = c->ret + now;
-	if (!(c->arg[3] & MREMAP_DONTUNMAP) && space__unmap(&p->space, from, from + old, c->start_ns))
-		return -ENOMEM;
-	return space__map(&p->space, &v, c->h.ts_ns);
+	return space__move(&p->space, &(struct space_move){.from = from,
+							   .old_bytes = old,
+							   .to = c->ret,
+							   .new_bytes = now,
+							   .keeps = c->arg[3] & MREMAP_DONTUNMAP,
+							   .began_ns = c->start_ns,
+							   .ended_ns = c->h.ts_ns});
+}
+
+/*
+ * A call that failed half way: mprotect(2) goes from mapping to mapping, and what it has changed
+ * stays when it comes to a gap.
+ */
+static int call__partial(struct process *p, const struct rec_call *c)
+{
+	uint64_t end = c->arg[0] + page_up(c->arg[1]), gap;
+
+	if (c->h.kind != REC_MPROTECT || c->ret != -ENOMEM)
+		return 0;
+	gap = space__gap(&p->space, c->arg[0], end);
+	return gap < end ? space__protect(&p->space, c->arg[0], gap, c->arg[2]) : 0;
 }
 
 /* A call that succeeded. */
@@ -135,6 +164,7 @@ static int call__effect(struct process *p, const struct rec_call *c, struct call
 	case REC_BRK:
 		return call__brk(p, c, s, place);
 	case REC_MMAP:
+		len = mmap__length(c);
 		s->bytes += len;
 		place->mapped_bytes += len;
 		v = mmap__vma(p, c);
@@ -171,6 +201,7 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 	place->call_ns += took;
 	if (call__failed(c)) {
 		s->failed++;
+		err = call__partial(p, c);
 	} else {
 		err = call__effect(p, c, s, place);
 		model__account(m, p);

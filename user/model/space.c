@@ -227,6 +227,61 @@ void space__mark_blocks(struct space *s, uint64_t addr)
 	s->marked_end = s->vmas[i].end;
 }
 
+uint64_t space__gap(const struct space *s, uint64_t start, uint64_t end)
+{
+	size_t i;
+
+	for (i = space__at(s, start); i < s->count && s->vmas[i].start <= start && start < end; i++)
+		start = s->vmas[i].end;
+	return start < end ? start : end;
+}
+
+/* The part of v that is moved, at its new place. */
+static struct vma vma__moved(const struct vma *v, const struct space_move *m, bool alone)
+{
+	uint64_t end = m->from + m->old_bytes;
+	struct vma moved = *v;
+
+	if (moved.start < m->from) {
+		moved.offset += m->from - moved.start;
+		moved.start = m->from;
+	}
+	if (moved.end > end)
+		moved.end = end;
+	moved.start += m->to - m->from;
+	moved.end = alone ? m->to + m->new_bytes : moved.end + (m->to - m->from);
+	return moved;
+}
+
+int space__move(struct space *s, const struct space_move *m)
+{
+	static const struct vma unknown = {
+		.file = NO_FILE, .kind = VMA_ANON, .prot = PROT_READ | PROT_WRITE};
+	size_t first = space__at(s, m->from), n, i;
+	struct vma *moved;
+	int err = 0;
+
+	/* Of an old size of 0 (another mapping of the same shared memory) the first is meant, too. */
+	for (n = 0; first + n < s->count && s->vmas[first + n].start < m->from + (m->old_bytes ?: 1);)
+		n++;
+	moved = calloc(n + 1, sizeof(*moved));
+	if (!moved)
+		return -ENOMEM;
+	for (i = 0; i < n; i++)
+		moved[i] = vma__moved(&s->vmas[first + i], m, n == 1);
+	if (!n) {
+		moved[n] = unknown;
+		moved[n].start = m->to;
+		moved[n++].end = m->to + m->new_bytes;
+	}
+	if (!m->keeps)
+		err = space__unmap(s, m->from, m->from + m->old_bytes, m->began_ns);
+	for (i = 0; i < n && !err; i++)
+		err = space__map(s, &moved[i], m->ended_ns);
+	free(moved);
+	return err;
+}
+
 void space__mark_forked(struct space *s)
 {
 	size_t i, n = 0;

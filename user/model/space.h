@@ -62,6 +62,18 @@ int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 /* A block was given out at addr: set VMA_HAS_BLOCKS on its mapping. */
 void space__mark_blocks(struct space *s, uint64_t addr);
 
+/* The first address in [start, end) where nothing is mapped; end when there is none. */
+uint64_t space__gap(const struct space *s, uint64_t start, uint64_t end);
+
+/* What an mremap(2) did that moved. From Linux 6.17 on it takes several mappings at once, with what
+ * gaps are between them; only a single one can have another size at its new place. */
+struct space_move {
+	uint64_t from, old_bytes, to, new_bytes;
+	bool keeps; /* what was there stays mapped (MREMAP_DONTUNMAP) */
+	uint64_t began_ns, ended_ns;
+};
+int space__move(struct space *s, const struct space_move *move);
+
 /* Set VMA_PRE_FORK on all private mappings. */
 void space__mark_forked(struct space *s);
 
