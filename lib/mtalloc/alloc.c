@@ -179,6 +179,8 @@ static size_t live_size(const struct span *span, const void *block, const char *
 		size = _mt_classes[span->class_id].size;
 		if (unlikely(!_mt_slab_is_block(span, block)))
 			_mt_die(caller, block, "not the start of a block, or never given out", size);
+		if (unlikely(slab__in_hole(span, block)))
+			_mt_die(caller, block, "double free, its page was given back", size);
 		may_be_free = *block__word(block) >> 32 == LINK_TAG;
 		if (unlikely(may_be_free) &&
 		    (_mt_slab_has_free(span, block) || _mt_heap_has_freed(heap, span, block)))
@@ -277,7 +279,7 @@ __attribute__((noinline)) static void free_elsewhere(struct span *span, void *bl
 
 	if (unlikely(!heap || atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
 		     is_inside(span, offset) || offset >> UNIT_SHIFT >= span->fresh ||
-		     ((const uint32_t *)block)[1] == LINK_TAG))
+		     slab__in_hole(span, block) || ((const uint32_t *)block)[1] == LINK_TAG))
 		free_slow(block);
 	else if (atomic_load_explicit(&span->heap, memory_order_relaxed) != heap->id)
 		_mt_heap_remote_free(heap, span, block, _mt_classes[span->class_id].size);

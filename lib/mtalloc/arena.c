@@ -106,8 +106,7 @@ static struct span *arena__new(struct heap *heap)
 	}
 	set(arena->free, 0, ARENA_PAGES, true);
 	for (unsigned int i = 0; i < ARENA_GRANULES; i++) {
-		unsigned int dirty = (span[i].clean + (PAGE >> UNIT_SHIFT) - 1) >>
-				     (PAGE_SHIFT - UNIT_SHIFT);
+		unsigned int dirty = span[i].clean;
 
 		set(arena->dirty, i * GRANULE_PAGES, dirty, true);
 		heap->dirty_pages += dirty;
@@ -223,7 +222,7 @@ static void arena__release(struct heap *heap, struct span *span)
 
 		while (dirty && !is_set(arena->dirty, i * GRANULE_PAGES + dirty - 1))
 			dirty--;
-		span[i].clean = (uint16_t)(dirty << (PAGE_SHIFT - UNIT_SHIFT));
+		span[i].clean = (uint8_t)dirty;
 	}
 	heap->dirty_pages -= count_dirty(arena, 0, ARENA_PAGES);
 	heap->spans--;

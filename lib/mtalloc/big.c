@@ -16,7 +16,7 @@ void *_mt_big_alloc(size_t bytes, bool *zero)
 	*zero = true;
 	for (size_t i = 0; i < granules; i++) {
 		*zero &= span[i].clean == 0;
-		span[i].clean = GRANULE_UNITS;
+		span[i].clean = GRANULE_PAGES;
 	}
 	return span->start;
 }

@@ -296,7 +296,7 @@ static void set_owner(struct heap *heap, uintptr_t thread)
 		struct span *span = _mt_span_by_id(heap->queue[i].first);
 
 		for (; span; span = _mt_span_by_id(span->next))
-			atomic_store_explicit(&span->owner, thread, memory_order_relaxed);
+			slab__set_owner(heap, span);
 	}
 }
 
@@ -346,7 +346,7 @@ struct span *_mt_heap_adopt(struct heap *heap, int class_id)
 			_mt_arena_move(orphan, heap, span);
 		atomic_store_explicit(&span->heap, heap->id, memory_order_release);
 		if (class_id >= 0)
-			atomic_store_explicit(&span->owner, heap->thread, memory_order_relaxed);
+			slab__set_owner(heap, span);
 		_mt_queue_push(class_id < 0 ? &heap->arenas : &heap->queue[class_id], span);
 		retire_if_empty(orphan);
 		break;
@@ -452,6 +452,7 @@ void _mt_heap_trim(struct heap *heap)
 	if (heap) {
 		_mt_heap_collect(heap);
 		_mt_slab_release_empty(heap);
+		_mt_slab_punch_all(heap, GRANULE_UNITS);
 		_mt_arena_release_empty(heap);
 		_mt_arena_purge(heap);
 	}

@@ -101,18 +101,19 @@ struct span {
 	uint32_t next, prev; /* in a queue of the heap: span ids */
 	uint32_t pending; /* next in the heap's list of spans with remote frees */
 	uint16_t fresh; /* slab: what was never given out begins here, in UNITs */
-	uint16_t clean; /* what is surely zero begins here, in UNITs */
 	_Atomic uint16_t heap; /* id of the heap it belongs to */
 	uint16_t used; /* slab, arena: blocks given out */
+	uint16_t holes; /* slab: a bit for each page that was given back */
 	uint8_t class_id; /* slab */
 	_Atomic uint8_t kind;
 	uint8_t flags;
-	uint8_t spare;
+	uint8_t clean; /* what is surely zero begins at this page */
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct span) == 64, "a span is a cache line");
 
 #define UNIT_SHIFT 4
+#define PAGE_UNITS (PAGE >> UNIT_SHIFT)
 #define GRANULE_UNITS (GRANULE >> UNIT_SHIFT)
 #define LINK_TAG 0x9d3cf165u /* no pointer's, no text's, no small number's upper half */
 #define LINK_END 0xffffffffu
@@ -224,6 +225,7 @@ struct heap {
 	uintptr_t thread;
 	uint32_t spans; /* of all kinds, full ones too */
 	uint16_t id;
+	uint32_t grown; /* slabs of untouched memory since sparse ones were looked for */
 	uint32_t run_pages; /* given out in arenas */
 	uint32_t dirty_pages; /* free in arenas, perhaps not zero */
 	struct swing run_swing;
@@ -320,6 +322,25 @@ bool _mt_slab_is_block(const struct span *span, const void *block);
  * who holds a live block never gets a yes.
  */
 bool _mt_slab_has_free(const struct span *span, const void *block);
+/*
+ * Gives back the pages of slabs that hold no live block, of slabs with at most so many blocks. The
+ * free blocks there leave the slab's list until it has no others (slab_holes.c).
+ */
+void _mt_slab_punch_all(struct heap *heap, unsigned int blocks);
+/* Puts the free blocks of one such page on the list. */
+void _mt_slab_fill_hole(struct heap *heap, struct span *span);
+/* Whether a page that the block begins on was given back: then it is not live. */
+static inline bool slab__in_hole(const struct span *span, const void *block)
+{
+	return span->holes >> ((uint16_t)(uintptr_t)block >> PAGE_SHIFT) & 1;
+}
+
+/* Who may free without further checks; nobody when the slab has holes. */
+static inline void slab__set_owner(const struct heap *heap, struct span *span)
+{
+	atomic_store_explicit(&span->owner, span->holes ? 0 : heap->thread, memory_order_relaxed);
+}
+
 /* Empty slabs go back, the one that is kept for each class too. */
 void _mt_slab_release_empty(struct heap *heap);
 

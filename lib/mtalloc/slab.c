@@ -11,6 +11,13 @@
  */
 #include "internal.h"
 
+/*
+ * After so many slabs of memory that was not touched before, the sparse ones are looked through:
+ * those with at most so many blocks.
+ */
+#define GROWN_MIN 16
+#define SPARSE_BLOCKS 8
+
 struct size_class _mt_classes[CLASSES];
 
 struct span _mt_no_span = {.free = ~(uint64_t)0, .fresh = UINT16_MAX};
@@ -64,15 +71,21 @@ static struct span *slab__new(struct heap *heap, int class_id)
 	span->free = link__encode(LINK_END);
 	span->class_id = (uint8_t)class_id;
 	atomic_store_explicit(&span->heap, heap->id, memory_order_relaxed);
-	atomic_store_explicit(&span->owner, heap->thread, memory_order_relaxed);
+	span->holes = 0;
+	slab__set_owner(heap, span);
 	heap->spans++;
 	_mt_queue_push(&heap->queue[class_id], span);
+	/* More memory is about to be touched: is there some that serves nobody? */
+	if (!span->clean && ++heap->grown > GROWN_MIN + heap->spans / 8) {
+		heap->grown = 0;
+		_mt_slab_punch_all(heap, SPARSE_BLOCKS);
+	}
 	return span;
 }
 
 static bool has_room(const struct span *span)
 {
-	return link__decode(span->free) != LINK_END ||
+	return link__decode(span->free) != LINK_END || span->holes ||
 	       span->fresh <= _mt_classes[span->class_id].last;
 }
 
@@ -125,7 +138,7 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
 				"corrupted free list in this slab, written after free?", class->size);
 		if (span->fresh <= class->last) {
 			block = span->start + ((size_t)span->fresh << UNIT_SHIFT);
-			*zero = span->fresh >= span->clean;
+			*zero = span->fresh >= span->clean * PAGE_UNITS;
 			/* What an earlier life of the granule left may look like a link. */
 			if (!*zero)
 				*block__word(block) = 0;
@@ -133,7 +146,10 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
 			span->used++;
 			return block;
 		}
-		span = slab__next(heap, class_id);
+		if (span->holes)
+			_mt_slab_fill_hole(heap, span);
+		else
+			span = slab__next(heap, class_id);
 	} while (span);
 	return NULL;
 }
@@ -144,8 +160,9 @@ static void slab__release(struct heap *heap, struct span *span)
 {
 	_mt_queue_remove(&heap->queue[span->class_id], span);
 	heap->spans--;
-	if (span->clean < span->fresh)
-		span->clean = span->fresh;
+	if (span->clean * PAGE_UNITS < span->fresh)
+		span->clean = (uint8_t)((span->fresh + PAGE_UNITS - 1) / PAGE_UNITS);
+	span->holes = 0;
 	_mt_span_free(span, 1);
 }
 
@@ -160,7 +177,7 @@ void _mt_slab_free_list(struct heap *heap, struct span *span, struct freed freed
 	span->used = (uint16_t)(span->used - freed.count);
 	if (span->flags & SPAN_FULL) {
 		span->flags &= (uint8_t)~SPAN_FULL;
-		atomic_store_explicit(&span->owner, heap->thread, memory_order_relaxed);
+		slab__set_owner(heap, span);
 		_mt_queue_push(&heap->queue[class_id], span);
 		if (heap->current[class_id] == &_mt_no_span && heap->thread)
 			_mt_heap_set_current(heap, class_id, span);

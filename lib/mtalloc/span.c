@@ -78,7 +78,7 @@ struct span *_mt_span_of(const void *pointer)
 
 static size_t dirty_of(const struct span *span)
 {
-	return (((size_t)span->clean << UNIT_SHIFT) + PAGE - 1) & ~(PAGE - 1);
+	return (size_t)span->clean << PAGE_SHIFT;
 }
 
 /* ---- taking --------------------------------------------------------------------------------- */
