@@ -278,7 +278,7 @@ __attribute__((noinline)) static void free_elsewhere(struct span *span, void *bl
 	uint64_t offset = (uint16_t)(uintptr_t)block;
 
 	if (unlikely(!heap || atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
-		     is_inside(span, offset) || offset >> UNIT_SHIFT >= span->fresh ||
+		     is_inside(span, offset) || offset >> UNIT_SHIFT >= slab__fresh(span) ||
 		     slab__in_hole(span, block) || ((const uint32_t *)block)[1] == LINK_TAG))
 		free_slow(block);
 	else if (atomic_load_explicit(&span->heap, memory_order_relaxed) != heap->id)

@@ -92,6 +92,7 @@ static bool arena__take(struct heap *heap, struct arena *arena, unsigned int at,
 	heap->run_pages += pages;
 	swing__up(&heap->run_swing, pages * PAGE);
 	swing__fetched(&heap->run_swing, (pages - dirty) * PAGE);
+	swing__spare(&heap->run_swing, heap->dirty_pages * PAGE);
 	return dirty == 0;
 }
 
@@ -238,6 +239,7 @@ static void give_back(struct heap *heap, struct span *span, unsigned int at, uns
 	heap->dirty_pages += pages;
 	heap->run_pages -= pages;
 	swing__down(&heap->run_swing, pages * PAGE);
+	swing__spare(&heap->run_swing, heap->dirty_pages * PAGE);
 	span->arena->longest = ARENA_PAGES;
 	if (!(span->flags & SPAN_LISTED))
 		_mt_queue_push(&heap->arenas, span);

@@ -88,7 +88,7 @@ static void drain_arena(struct heap *heap, struct span *span, struct freed freed
 static void drain_span(struct heap *heap, struct span *span)
 {
 	struct freed freed =
-		freed__unpack(atomic_exchange_explicit(&span->remote, 0, memory_order_acquire));
+		freed__unpack(atomic_exchange_explicit(&span->remote, 0, memory_order_acq_rel));
 
 	if (!freed.count)
 		return;
@@ -168,7 +168,7 @@ static void outbox__flush(struct outbox *box)
 		all.tail = old ? before.tail : box->freed.tail;
 		all.count = before.count + count;
 	} while (!atomic_compare_exchange_weak_explicit(&span->remote, &old, freed__pack(all),
-							memory_order_release, memory_order_relaxed));
+							memory_order_acq_rel, memory_order_relaxed));
 	if (!old)
 		notify(span);
 }

@@ -100,7 +100,7 @@ struct span {
 	_Atomic uint64_t remote; /* blocks freed by other threads, a packed list */
 	uint32_t next, prev; /* in a queue of the heap: span ids */
 	uint32_t pending; /* next in the heap's list of spans with remote frees */
-	uint16_t fresh; /* slab: what was never given out begins here, in UNITs */
+	_Atomic uint16_t fresh; /* slab: what was never given out begins here, in UNITs */
 	_Atomic uint16_t heap; /* id of the heap it belongs to */
 	uint16_t used; /* slab, arena: blocks given out */
 	uint16_t holes; /* slab: a bit for each page that was given back */
@@ -299,6 +299,17 @@ static inline int class__of(size_t size)
 	units = (unsigned int)((size - 1) >> UNIT_SHIFT);
 	shift = 28 - (unsigned int)__builtin_clz(units);
 	return (int)(shift * 8 + (units >> shift));
+}
+
+/* Where what was never given out begins, in UNITs. Other threads look too, when they free. */
+static inline uint32_t slab__fresh(const struct span *span)
+{
+	return atomic_load_explicit(&span->fresh, memory_order_relaxed);
+}
+
+static inline void slab__set_fresh(struct span *span, uint32_t units)
+{
+	atomic_store_explicit(&span->fresh, (uint16_t)units, memory_order_relaxed);
 }
 
 /* Given out, not freed or freed by another thread and not taken in yet. */

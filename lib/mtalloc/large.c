@@ -109,6 +109,7 @@ static void table_remove(size_t at)
 static void cache_remove(size_t at)
 {
 	cache_bytes -= cache[at].bytes;
+	swing__spare(&swing, cache_bytes);
 	cache_used--;
 	__builtin_memmove(&cache[at], &cache[at + 1], (cache_used - at) * sizeof(cache[0]));
 }
@@ -130,6 +131,7 @@ static bool cache_insert(char *start, size_t bytes)
 		cache_used++;
 	}
 	cache_bytes += bytes;
+	swing__spare(&swing, cache_bytes);
 	if (at + 1 < cache_used && cache[at].start + cache[at].bytes == cache[at + 1].start) {
 		cache[at].bytes += cache[at + 1].bytes;
 		cache_bytes += cache[at + 1].bytes;
@@ -157,6 +159,7 @@ static char *cache_take(size_t bytes)
 		cache[best].start += bytes;
 		cache[best].bytes -= bytes;
 		cache_bytes -= bytes;
+		swing__spare(&swing, cache_bytes);
 	}
 	return start;
 }

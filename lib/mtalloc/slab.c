@@ -39,7 +39,8 @@ bool _mt_slab_is_block(const struct span *span, const void *block)
 {
 	uint64_t offset = (uint64_t)((const char *)block - span->start);
 
-	return offset * span->magic < span->magic && offset < (uint64_t)span->fresh << UNIT_SHIFT;
+	return offset * span->magic < span->magic && offset < (uint64_t)slab__fresh(span)
+								      << UNIT_SHIFT;
 }
 
 bool _mt_slab_has_free(const struct span *span, const void *block)
@@ -86,7 +87,7 @@ static struct span *slab__new(struct heap *heap, int class_id)
 static bool has_room(const struct span *span)
 {
 	return link__decode(span->free) != LINK_END || span->holes ||
-	       span->fresh <= _mt_classes[span->class_id].last;
+	       slab__fresh(span) <= _mt_classes[span->class_id].last;
 }
 
 /* The next slab of the class with room: the current one has none. NULL without memory. */
@@ -136,13 +137,13 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
 		if (unlikely(offset != LINK_END && span != &_mt_no_span))
 			_mt_die("malloc", span->start,
 				"corrupted free list in this slab, written after free?", class->size);
-		if (span->fresh <= class->last) {
-			block = span->start + ((size_t)span->fresh << UNIT_SHIFT);
-			*zero = span->fresh >= span->clean * PAGE_UNITS;
+		if (slab__fresh(span) <= class->last) {
+			block = span->start + ((size_t)slab__fresh(span) << UNIT_SHIFT);
+			*zero = slab__fresh(span) >= span->clean * PAGE_UNITS;
 			/* What an earlier life of the granule left may look like a link. */
 			if (!*zero)
 				*block__word(block) = 0;
-			span->fresh = (uint16_t)(span->fresh + (class->size >> UNIT_SHIFT));
+			slab__set_fresh(span, slab__fresh(span) + (class->size >> UNIT_SHIFT));
 			span->used++;
 			return block;
 		}
@@ -160,8 +161,8 @@ static void slab__release(struct heap *heap, struct span *span)
 {
 	_mt_queue_remove(&heap->queue[span->class_id], span);
 	heap->spans--;
-	if (span->clean * PAGE_UNITS < span->fresh)
-		span->clean = (uint8_t)((span->fresh + PAGE_UNITS - 1) / PAGE_UNITS);
+	if (span->clean * PAGE_UNITS < slab__fresh(span))
+		span->clean = (uint8_t)((slab__fresh(span) + PAGE_UNITS - 1) / PAGE_UNITS);
 	span->holes = 0;
 	_mt_span_free(span, 1);
 }

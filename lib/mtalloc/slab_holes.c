@@ -48,7 +48,7 @@ static void blocks__init(struct blocks *blocks, const struct span *span)
 {
 	memset(blocks, 0, sizeof(*blocks));
 	blocks->size = _mt_classes[span->class_id].size;
-	blocks->count = ((uint32_t)span->fresh << UNIT_SHIFT) / blocks->size;
+	blocks->count = ((uint32_t)slab__fresh(span) << UNIT_SHIFT) / blocks->size;
 }
 
 /* Marks what is in the slab's list. */
@@ -154,7 +154,7 @@ void _mt_slab_punch_all(struct heap *heap, unsigned int blocks)
 			bool trims = blocks >= GRANULE_UNITS;
 
 			/* The current one of a class is about to be used. */
-			if (slab__blocks(span) <= blocks && span->fresh > PAGE_UNITS &&
+			if (slab__blocks(span) <= blocks && slab__fresh(span) > PAGE_UNITS &&
 			    (trims || span != heap->current[i]))
 				punch(heap, span);
 		}

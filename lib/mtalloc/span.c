@@ -65,13 +65,15 @@ struct span *_mt_span_of(const void *pointer)
 		uintptr_t at = ((uintptr_t)pointer - (uintptr_t)region->base) >> GRANULE_SHIFT;
 		uint32_t granules = i ? region->granules : BREAK_GRANULES;
 		struct span *span;
+		uint8_t kind;
 
 		if (!region->base || at >= granules)
 			continue;
 		span = &region->spans[at];
-		if (atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_REST)
-			span = span->first;
-		return span;
+		kind = atomic_load_explicit(&span->kind, memory_order_relaxed);
+		/* The table of the break is longer than the break: a mapping may stand there. */
+		if (kind != SPAN_NONE)
+			return kind == SPAN_REST ? span->first : span;
 	}
 	return NULL;
 }
@@ -159,11 +161,12 @@ static struct span *take(struct region *region, uint32_t at, uint32_t granules, 
 	}
 	first->next = first->prev = 0;
 	first->used = 0;
-	first->fresh = 0;
+	slab__set_fresh(first, 0);
 	atomic_store_explicit(&first->remote, 0, memory_order_relaxed);
 	atomic_store_explicit(&first->kind, (uint8_t)kind, memory_order_relaxed);
 	swing__up(&swing, (size_t)granules << GRANULE_SHIFT);
 	swing__fetched(&swing, fetched);
+	swing__spare(&swing, dirty_bytes);
 	return first;
 }
 
@@ -299,6 +302,7 @@ void _mt_span_free(struct span *span, uint32_t granules)
 		dirty_bytes += dirty_of(&span[i]);
 	_mt_region_mark_free(region, at, granules);
 	swing__down(&swing, (size_t)granules << GRANULE_SHIFT);
+	swing__spare(&swing, dirty_bytes);
 	swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
 	settle();
 	lock__release(&span_lock);

@@ -9,7 +9,8 @@
  * first two swings only.
  *
  * A level that stays can also miss memory: what is free may not fit what is wanted. What was given
- * back and soon had to be fetched again is kept too, up to a share of the level.
+ * back and soon had to be fetched again is kept too, up to a share of the level, less what a whole
+ * window found no use for.
  */
 #ifndef MTALLOC_SWING_H
 #define MTALLOC_SWING_H
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #define SWING_MISSED_SHARE 4
+#define SWING_MISSED_MIN ((size_t)2 << 20)
 
 struct swing {
 	size_t level;
@@ -27,6 +29,8 @@ struct swing {
 	size_t rise, last_rise;
 	size_t given; /* given back in this window and not fetched again */
 	size_t missed; /* fetched again soon after */
+	size_t spare; /* free and kept */
+	size_t spare_low; /* lowest in this window: so much was not needed */
 	uint64_t window_ms;
 };
 
@@ -62,13 +66,27 @@ static inline void swing__tick(struct swing *swing, uint64_t now_ms, unsigned in
 	swing->last_rise = passed < 2 * (uint64_t)decay_ms ? swing->rise : 0;
 	swing->rise = 0;
 	swing->given = 0;
-	swing->missed /= 2;
+	swing->missed -= swing->spare_low < swing->missed ? swing->spare_low : swing->missed;
+	swing->spare_low = swing->spare;
 	swing->high = swing->window_high > swing->level && passed < 2 * (uint64_t)decay_ms ?
 			      swing->window_high :
 			      swing->level;
 	swing->window_high = swing->level;
 	swing->low = swing->level;
 	swing->window_ms = now_ms;
+}
+
+/* How much is free and kept now. */
+static inline void swing__spare(struct swing *swing, size_t bytes)
+{
+	swing->spare = bytes;
+	if (bytes < swing->spare_low)
+		swing->spare_low = bytes;
+}
+
+static inline size_t swing__missed_limit(const struct swing *swing)
+{
+	return swing->level / SWING_MISSED_SHARE + SWING_MISSED_MIN;
 }
 
 /* Memory went back to the kernel. */
@@ -84,8 +102,8 @@ static inline void swing__fetched(struct swing *swing, size_t bytes)
 		bytes = swing->given;
 	swing->given -= bytes;
 	swing->missed += bytes;
-	if (swing->missed > swing->level / SWING_MISSED_SHARE)
-		swing->missed = swing->level / SWING_MISSED_SHARE;
+	if (swing->missed > swing__missed_limit(swing))
+		swing->missed = swing__missed_limit(swing);
 }
 
 /* When the level falls to nothing, no more than limit: without a further call it would stay. */
@@ -99,8 +117,8 @@ static inline size_t swing__keep(const struct swing *swing, size_t limit)
 		rise = 0;
 	if (rise > limit)
 		rise = limit;
-	if (missed > swing->level / SWING_MISSED_SHARE)
-		missed = swing->level / SWING_MISSED_SHARE;
+	if (missed > swing__missed_limit(swing))
+		missed = swing__missed_limit(swing);
 	return rise + missed;
 }
 
