@@ -13,10 +13,12 @@
 #include "bpf/filter.bpf.h"
 #include "bpf/stack.bpf.h"
 #include "bpf/files.bpf.h"
+#include "bpf/heap.bpf.h"
 
 #define MAP_ANONYMOUS 0x20
 
 #define COMPAT_OLD_MMAP 90
+#define RT_SIGRETURN 15
 
 static __always_inline __u32 call__kind(long nr)
 {
@@ -72,6 +74,8 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 
 	if (!s)
 		return 0;
+	if (nr == RT_SIGRETURN && s->heap_signals)
+		s->heap_signals--;
 	kind = task__in_compat(t) ? call__compat_kind(nr) : call__kind(nr & ~X32_BIT);
 	/* Also for the others: what a call left behind when its exit was not seen ends here. */
 	s->call_kind = kind;
@@ -156,7 +160,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	r->old_brk = s->call_old_brk;
 	r->stack_id = stack;
 	r->ip = regs->ip;
-	r->owner = 0;
+	r->owner = heap__owner(s, t, regs->sp);
 	if (compat)
 		call__compat_args(r, regs);
 	else

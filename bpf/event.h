@@ -247,6 +247,27 @@ struct rec_heap {
 	__u64 weight; /* sampling: bytes that this one stands for, arg's own in a free; 0: not sampled */
 };
 
+/*
+ * What a probe's cookie tells the program: the operation, the hook, and which register holds
+ * what, as 1 + the processor's number of it; 0: the function is not told that.
+ */
+#define COOKIE_OP(c) ((__u32)(c)&0xff)
+#define COOKIE_HOOK(c) ((__u32)((c) >> 8) & (HEAP_HOOKS_MAX - 1))
+#define COOKIE_SIZE(c) ((__u32)((c) >> 20) & 31)
+#define COOKIE_COUNT(c) ((__u32)((c) >> 25) & 31) /* the size is to be multiplied by it */
+#define COOKIE_PTR(c) ((__u32)((c) >> 30) & 31) /* the old block; where to store the new one */
+#define COOKIE_ALIGN(c) ((__u32)((c) >> 35) & 31)
+#define COOKIE_RESULT(c) ((__u32)((c) >> 40) & 3) /* RESULT_* */
+#define COOKIE_ALIGN_IS_FLAGS(c) ((__u32)((c) >> 42) & 1) /* log2 of it in the low six bits */
+#define RESULT_RETURNED 0 /* what the function returns */
+#define RESULT_STORED 1 /* stored where the first argument points, returned is an error */
+#define RESULT_IN_PLACE 2 /* the block is the old one, returned is its size */
+
+#define HEAP_HOOKS_MAX 512 /* a power of two */
+struct heap_hook_counts {
+	__u64 hits, nested, ignored, lost; /* as in rec_hook */
+};
+
 #define HOOK_NAME_BYTES 64
 #define HOOK_PATH_BYTES 256
 /* How a hook's probe was placed: rec_hook.place */

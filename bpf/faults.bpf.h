@@ -19,6 +19,7 @@
 
 #include "bpf/filter.bpf.h"
 #include "bpf/stack.bpf.h"
+#include "bpf/heap.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -152,7 +153,7 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 	r->addr = ctx->addr;
 	r->ip = ip;
 	r->stack_id = stack;
-	r->owner = 0;
+	r->owner = ip ? heap__owner(s, t, sp) : 0;
 	lane__publish(lane);
 	return 0;
 }

@@ -78,11 +78,28 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct xol_area {
+	unsigned long vaddr;
+};
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
+struct sigaction {
+	void *sa_handler;
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
+
 struct mm_struct {
 	unsigned long start_code, end_code, start_data, end_data;
 	unsigned long start_brk, brk, start_stack;
 	unsigned long saved_auxv[48];
 	struct file *exe_file;
+	struct uprobes_state uprobes_state;
 };
 
 struct vm_area_struct {
@@ -102,6 +119,7 @@ struct signal_struct {
 };
 
 struct bpf_local_storage;
+struct kernel_siginfo;
 
 struct task_struct {
 	struct thread_info thread_info;
@@ -116,6 +134,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct signal_struct *signal;
 	struct bpf_local_storage *bpf_storage;
+	unsigned long sas_ss_sp, sas_ss_size;
 };
 
 struct bpf_iter_meta {
@@ -135,6 +154,13 @@ struct bpf_perf_event_data {
 		cs, flags, sp, ss;
 	__u64 sample_period;
 	__u64 addr;
+};
+
+/* The context of a uprobe program: pt_regs, whose layout is the kernel's ABI. Not relocated
+ * either, because a program must read its context at constant offsets. */
+struct uprobe_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip,
+		cs, flags, sp, ss;
 };
 
 #define PF_EXITING 0x00000004 /* task_struct.flags */

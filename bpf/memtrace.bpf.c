@@ -8,12 +8,15 @@
  *                 task_fork task_exec task_exit tasks.bpf.h
  *                 task_rename
  *                 mark_threads list_threads                   iterators
+ *   heap plane    heap_enter heap_leave         heap.bpf.h     the malloc family
+ *                 heap_escape heap_signal                     what may cut a call short
  *   machine mode  machine_*                    machine.bpf.h  counts by process
  */
 #include "bpf/state.bpf.h"
 #include "bpf/filter.bpf.h"
 #include "bpf/stack.bpf.h"
 #include "bpf/files.bpf.h"
+#include "bpf/heap.bpf.h"
 #include "bpf/calls.bpf.h"
 #include "bpf/faults.bpf.h"
 #include "bpf/tasks.bpf.h"

@@ -36,6 +36,22 @@ const volatile __u32 cfg_own_tgid; /* the collector: never traced in MODE_MATCH 
 #define EXEC_AWAITED 1
 #define EXEC_UNDER_WAY 2 /* the new address space is being set up: its faults count */
 
+/* The call into the allocator that a thread is in. */
+struct heap_call {
+	__u64 start_ns; /* 0: in none */
+	__u64 sp; /* where its return address is */
+	__u64 cookie;
+	__u64 size, arg;
+	__u64 memptr; /* where the result will be stored */
+	__u64 stack_id;
+	__u32 align; /* log2 */
+	__u16 flags; /* HEAP_* */
+	__u8 suspect; /* a longjmp may have left it */
+	__u8 told : 1; /* its record has been sent */
+	__u8 quiet : 1; /* left out by sampling */
+	__u8 sampled : 1; /* its old block was sampled */
+};
+
 struct thread_state {
 	__u32 waits_for_exec;
 	__u32 call_kind; /* the call it is in, REC_NONE when in none of ours */
@@ -65,7 +81,9 @@ struct thread_state {
 	 * must not start from a value that the verifier knows.
 	 */
 	__u32 zero;
-	__u32 pad;
+	__u32 heap_signals; /* handlers that run within the call below */
+	struct heap_call heap;
+	__u64 sample_left; /* bytes to the next sample; 0: to be drawn */
 	/* What a loop meets again and again, each where its low bits say. */
 	__u64 known_leaf[RECENT]; /* words that were found to follow a call */
 	__u64 known_stack[RECENT]; /* stack ids that have been sent */

@@ -5,6 +5,7 @@
 
 #include "bpf/filter.bpf.h"
 #include "bpf/files.bpf.h"
+#include "bpf/heap.bpf.h"
 
 /* The processes that the collector asks for; read by the mark iterator only. */
 struct {
@@ -160,6 +161,7 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 		return 0;
 	s->waits_for_exec = EXEC_DONE;
 	s->armed = 1;
+	s->heap.start_ns = 0;
 	__builtin_memset(s->known_leaf, 0, sizeof(s->known_leaf)); /* of the old image's code */
 	exe = mm->exe_file;
 	if (exe)
@@ -227,6 +229,7 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	ring = ring__get();
 	if (!ring)
 		return 0;
+	heap__abandon(s, t);
 	sig = t->signal;
 	last = sig->live.counter == 0;
 	code = sig->group_exit_code;

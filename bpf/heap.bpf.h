@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * The malloc family, by uprobes at its entry points and at their returns.
+ *
+ * A call is in flight from its entry to its return, and so are the kernel events in
+ * between on its thread: they name it as their owner. Calls nest (operator new calls
+ * malloc): the outermost one counts.
+ *
+ * A call can end without a return: by longjmp, by its thread's end. So that nothing is
+ * owned by a call that is gone, being in flight is proved each time that it matters.
+ * The kernel makes a return probe by putting the address of its trampoline where
+ * the return address was: as long as the call is in flight, that word is there and the stack
+ * pointer below it. After a longjmp both may still be so by chance, therefore longjmp has
+ * a probe too, and makes the call suspect: only its return can clear it.
+ *
+ * A signal handler that runs within a call is not part of it: its kernel events have no owner.
+ *
+ * Which register holds what is told by the probe's cookie, so that one program serves
+ * every function of the family.
+ */
+#ifndef MEMTRACE_HEAP_BPF_H
+#define MEMTRACE_HEAP_BPF_H
+
+#include "bpf/filter.bpf.h"
+#include "bpf/stack.bpf.h"
+
+/* For each hook, on each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HEAP_HOOKS_MAX);
+	__type(key, __u32);
+	__type(value, struct heap_hook_counts);
+} heap_hooks SEC(".maps");
+
+/* Sampling */
+
+const volatile __u64 cfg_sample_bytes; /* on the average one sample each so many; 0: all are told */
+
+struct block_key {
+	__u64 addr;
+	__u32 tgid, pad;
+};
+
+/* The blocks that were sampled and live: only their frees are told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1); /* set by the collector */
+	__type(key, struct block_key);
+	__type(value, __u32);
+} sampled SEC(".maps");
+
+/* log2(1 + i/64), of 65536ths */
+const volatile __u32 log2_table[65] = {
+	0,     1466,  2909,  4331,  5732,  7112,  8473,	 9814,	11136, 12440, 13727, 14996, 16248,
+	17484, 18704, 19909, 21098, 22272, 23433, 24579, 25711, 26830, 27936, 29029, 30109, 31178,
+	32234, 33279, 34312, 35334, 36346, 37346, 38336, 39316, 40286, 41246, 42196, 43137, 44068,
+	44990, 45904, 46809, 47705, 48593, 49472, 50344, 51207, 52063, 52911, 53751, 54584, 55410,
+	56229, 57040, 57845, 58643, 59434, 60219, 60997, 61769, 62534, 63294, 64047, 64794, 65536,
+};
+
+#define LN2 45426 /* of 65536ths */
+
+/* Bytes to the next sample: exponentially distributed, so that each byte has the same chance. */
+static __always_inline __u64 sample__draw(void)
+{
+	__u32 x = bpf_get_prandom_u32() | 1, at = 0, i, part;
+	__u64 log2, e;
+
+	/* Shift the highest bit to the top; at: how far. */
+	if (!(x >> 16))
+		x <<= 16, at += 16;
+	if (!(x >> 24))
+		x <<= 8, at += 8;
+	if (!(x >> 28))
+		x <<= 4, at += 4;
+	if (!(x >> 30))
+		x <<= 2, at += 2;
+	if (!(x >> 31))
+		x <<= 1, at += 1;
+	i = x >> 25 & 63;
+	part = x >> 9 & 0xffff;
+	log2 = log2_table[i] + ((__u64)(log2_table[i + 1] - log2_table[i]) * part >> 16);
+	e = (((__u64)(at + 1) << 16) - log2) * LN2 >> 16;
+	return (cfg_sample_bytes * e >> 16) + 1;
+}
+
+/* Whether an allocation of this size is sampled. */
+static __always_inline int sample__takes(struct thread_state *s, __u64 size)
+{
+	if (!s->sample_left)
+		s->sample_left = sample__draw();
+	if (size < s->sample_left) {
+		s->sample_left -= size;
+		return 0;
+	}
+	s->sample_left = sample__draw();
+	return 1;
+}
+
+/* Whether this block was sampled; forgotten with that. */
+static __always_inline int sample__forget(struct task_struct *t, __u64 addr)
+{
+	struct block_key key = {.addr = addr, .tgid = t->tgid};
+
+	return !bpf_map_delete_elem(&sampled, &key);
+}
+
+static __always_inline void sample__remember(struct task_struct *t, __u64 addr)
+{
+	struct block_key key = {.addr = addr, .tgid = t->tgid};
+	__u32 one = 1;
+
+	bpf_map_update_elem(&sampled, &key, &one, BPF_ANY);
+}
+
+/* Calls */
+
+static __always_inline struct heap_hook_counts *hook__counts(__u64 cookie)
+{
+	__u32 i = COOKIE_HOOK(cookie);
+
+	return bpf_map_lookup_elem(&heap_hooks, &i);
+}
+
+#define NREGS 16
+
+/* All registers, by the processor's numbers: the program may not read its context at an offset
+ * that is not a constant. */
+static __always_inline void regs__copy(__u64 reg[NREGS], struct uprobe_regs *regs)
+{
+	reg[0] = regs->ax;
+	reg[1] = regs->cx;
+	reg[2] = regs->dx;
+	reg[3] = regs->bx;
+	reg[4] = regs->sp;
+	reg[5] = regs->bp;
+	reg[6] = regs->si;
+	reg[7] = regs->di;
+	reg[8] = regs->r8;
+	reg[9] = regs->r9;
+	reg[10] = regs->r10;
+	reg[11] = regs->r11;
+	reg[12] = regs->r12;
+	reg[13] = regs->r13;
+	reg[14] = regs->r14;
+	reg[15] = regs->r15;
+}
+
+/* which: as in a cookie */
+static __always_inline __u64 regs__arg(const __u64 reg[NREGS], __u32 which)
+{
+	return which ? reg[(which - 1) & (NREGS - 1)] : 0;
+}
+
+static __always_inline __u32 align__log2(__u64 cookie, __u64 align)
+{
+	__u32 n = 0;
+
+	if (!COOKIE_ALIGN(cookie))
+		return 0;
+	if (COOKIE_ALIGN_IS_FLAGS(cookie))
+		return align & 63;
+	if (align >> 32)
+		return 32;
+	if (align >> 16)
+		align >>= 16, n += 16;
+	if (align >> 8)
+		align >>= 8, n += 8;
+	if (align >> 4)
+		align >>= 4, n += 4;
+	if (align >> 2)
+		align >>= 2, n += 2;
+	return n + (align >> 1 & 1);
+}
+
+/* Send the call in flight; it is over with that. */
+static __always_inline void heap__send(struct thread_state *s, struct task_struct *t, __u64 now,
+				       __u64 result, __u16 flags)
+{
+	struct heap_hook_counts *hook;
+	void *ring = ring__get();
+	struct event_counts *c;
+	struct rec_heap *r;
+	__u32 op = s->heap.cookie & 0xff;
+
+	if (!ring)
+		return;
+	r = record__reserve(ring, REC_HEAP, sizeof(*r));
+	if (!r) {
+		hook = hook__counts(s->heap.cookie);
+		if (hook)
+			count__add(&hook->lost);
+		c = counts__get();
+		if (c && op < HEAP_OPS)
+			count__add(&c->lost_ops[op]);
+		return;
+	}
+	record__head(&r->h, REC_HEAP, t, now);
+	r->h.flags = flags | s->heap.flags;
+	r->h.aux = op | s->heap.align << 8 | COOKIE_HOOK(s->heap.cookie) << 16;
+	r->start_ns = s->heap.start_ns;
+	r->size = s->heap.size;
+	r->arg = s->heap.arg;
+	r->result = result;
+	r->stack_id = s->heap.stack_id;
+	r->weight = cfg_sample_bytes;
+	record__send(r);
+}
+
+/* The call in flight will not return. A free has been sent when it began. */
+static __always_inline void heap__abandon(struct thread_state *s, struct task_struct *t)
+{
+	if (s->heap.start_ns && !s->heap.told && !s->heap.quiet)
+		heap__send(s, t, bpf_ktime_get_ns(), 0, HEAP_ABANDONED);
+	s->heap.start_ns = 0;
+	s->heap_signals = 0;
+}
+
+static __always_inline __u64 task__trampoline(struct task_struct *t)
+{
+	struct xol_area *area = BPF_CORE_READ(t, mm, uprobes_state.xol_area);
+
+	return area ? BPF_CORE_READ(area, vaddr) : 0;
+}
+
+static __always_inline int task__on_altstack(struct task_struct *t, __u64 sp)
+{
+	return sp - t->sas_ss_sp < t->sas_ss_size;
+}
+
+/* Whether the call in flight still is, seen from stack pointer sp. */
+static __always_inline int heap__alive(struct thread_state *s, struct task_struct *t, __u64 sp)
+{
+	__u64 word = 0;
+
+	if (s->heap.suspect)
+		return 0;
+	if (sp > s->heap.sp && !(task__on_altstack(t, sp) && !task__on_altstack(t, s->heap.sp)))
+		return 0;
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)s->heap.sp))
+		return 0;
+	return word && word == task__trampoline(t);
+}
+
+/* The owner of a kernel event on this thread, whose user stack pointer is sp. */
+static __always_inline __u64 heap__owner(struct thread_state *s, struct task_struct *t, __u64 sp)
+{
+	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet || !heap__alive(s, t, sp))
+		return 0;
+	return s->heap.start_ns;
+}
+
+static __always_inline __u64 heap__size(const __u64 *regs, __u64 cookie, __u16 *flags)
+{
+	__u64 size = regs__arg(regs, COOKIE_SIZE(cookie)), count, most;
+
+	if (!COOKIE_COUNT(cookie))
+		return size;
+	count = regs__arg(regs, COOKIE_COUNT(cookie));
+	most = count ? ~0ULL / count : ~0ULL;
+	barrier_var(most); /* else the compiler makes it a 128-bit product, which BPF has not */
+	if (size > most) {
+		*flags |= HEAP_OVERFLOW;
+		return ~0ULL;
+	}
+	return size * count;
+}
+
+static __always_inline void heap__free(struct thread_state *s, struct task_struct *t)
+{
+	if (cfg_sample_bytes && !sample__forget(t, s->heap.arg)) {
+		s->heap.quiet = 1;
+		return;
+	}
+	s->heap.told = 1;
+	heap__send(s, t, s->heap.start_ns, 0, 0);
+}
+
+SEC("uprobe")
+int heap_enter(struct uprobe_regs *ctx)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+	__u64 cookie, sp, now;
+	struct heap_hook_counts *hook;
+	struct heap_call *h;
+	__u64 reg[NREGS];
+	__u16 flags = 0;
+	void *ring;
+
+	if (!s || s->waits_for_exec)
+		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
+	hook = hook__counts(cookie);
+	if (!hook)
+		return 0;
+	count__add(&hook->hits);
+	h = &s->heap;
+	sp = ctx->sp;
+	if (h->start_ns) {
+		if (heap__alive(s, t, sp)) {
+			h->flags |= HEAP_NESTED;
+			count__add(&hook->nested);
+			return 0;
+		}
+		heap__abandon(s, t);
+	}
+	regs__copy(reg, ctx);
+	h->arg = regs__arg(reg, COOKIE_PTR(cookie));
+	if (COOKIE_OP(cookie) >= HEAP_FREE && !h->arg) {
+		count__add(&hook->ignored);
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	h->size = heap__size(reg, cookie, &flags);
+	h->align = align__log2(cookie, regs__arg(reg, COOKIE_ALIGN(cookie)));
+	if (COOKIE_RESULT(cookie) == RESULT_STORED) {
+		h->memptr = h->arg;
+		h->arg = 0;
+	}
+	h->cookie = cookie;
+	h->sp = sp;
+	h->flags = flags;
+	h->suspect = 0;
+	h->told = 0;
+	h->quiet = 0;
+	h->sampled = 0;
+	h->stack_id = 0;
+	s->heap_signals = 0;
+	if (COOKIE_OP(cookie) >= HEAP_FREE) {
+		h->start_ns = now;
+		heap__free(s, t);
+		if (h->quiet)
+			count__add(&hook->ignored);
+		return 0;
+	}
+	if (cfg_sample_bytes) {
+		h->quiet = !sample__takes(s, h->size);
+		/* What moves a sampled block is told, so that the block is not thought to live. */
+		if (h->arg && sample__forget(t, h->arg)) {
+			h->quiet = 0;
+			h->sampled = 1;
+		}
+		if (h->quiet)
+			count__add(&hook->ignored);
+	}
+	ring = ring__get();
+	if (ring && !h->quiet)
+		h->stack_id = stack__take(s, t, ring, ctx->ip, sp, ctx->bp);
+	h->start_ns = now;
+	return 0;
+}
+
+SEC("uprobe")
+int heap_leave(struct uprobe_regs *ctx)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+	__u64 returned = ctx->ax, sp = ctx->sp, result = 0, now;
+	struct heap_call *h;
+	__u16 flags = 0;
+
+	if (!s)
+		return 0;
+	h = &s->heap;
+	if (!h->start_ns || sp != h->sp + sizeof(__u64))
+		return 0;
+	if (h->told || h->quiet) {
+		h->start_ns = 0;
+		return 0;
+	}
+	now = bpf_ktime_get_ns();
+	switch (COOKIE_RESULT(h->cookie)) {
+	case RESULT_STORED:
+		if (returned)
+			flags = HEAP_FAILED;
+		else
+			bpf_probe_read_user(&result, sizeof(result), (void *)h->memptr);
+		break;
+	case RESULT_IN_PLACE:
+		h->size = returned;
+		result = h->arg;
+		break;
+	default:
+		result = returned;
+		if (!result && h->size)
+			flags = HEAP_FAILED;
+		break;
+	}
+	if (cfg_sample_bytes && result && !(flags & HEAP_FAILED))
+		sample__remember(t, result);
+	else if (h->sampled && flags & HEAP_FAILED)
+		sample__remember(t, h->arg);
+	heap__send(s, t, now, result, flags);
+	h->start_ns = 0;
+	return 0;
+}
+
+/* longjmp: whether it leaves the call is not known. */
+SEC("uprobe")
+int heap_escape(struct uprobe_regs *ctx)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+
+	if (s && s->heap.start_ns)
+		s->heap.suspect = 1;
+	return 0;
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(heap_signal, int sig, struct kernel_siginfo *info, struct k_sigaction *ka)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+
+	/* 0 and 1 are SIG_DFL and SIG_IGN: no handler is going to run. */
+	if (s && s->heap.start_ns && (unsigned long)ka->sa.sa_handler > 1)
+		s->heap_signals++;
+	return 0;
+}
+
+#endif /* MEMTRACE_HEAP_BPF_H */
