@@ -102,7 +102,7 @@ DEPFLAGS = -MMD -MP -MF $(@:%=%.d)
 
 # ---- what there is to build -----------------------------------------------------------------
 
-USER_SRC := $(sort $(wildcard user/*.c user/*/*.c) $(wildcard lib/trace/*.c))
+USER_SRC := $(sort $(wildcard user/*.c user/*/*.c user/*/*/*.c) $(wildcard lib/trace/*.c))
 BPF_SRC := $(wildcard bpf/memtrace.bpf.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 PROG_SRC := $(sort $(wildcard tests/progs/*.c tests/progs/*.cpp) \

@@ -23,11 +23,16 @@
 #include "user/source/lanes.h"
 #include "user/source/privilege.h"
 #include "user/source/rings.h"
+#include "user/source/uprobe/attach.h"
+#include "user/source/uprobe/uprobe_multi.h"
 #include "user/util/log.h"
 
 #define RINGS_DEFAULT (8UL << 20) /* bytes, all rings together */
 #define LANES_DEFAULT (1UL << 18) /* fault records, all lanes together: about 200 ms of a storm */
 #define LANE_LEAST 8192 /* by default, on a machine of very many CPUs */
+#define HEAP_RINGS_DEFAULT \
+	(64UL << 20) /* the same with a heap plane: 0.8 s of a million calls a second */
+#define SAMPLED_BLOCKS 1048576 /* that may live at once */
 #define RINGS_MAX 8
 #define MACHINE_PROCESSES 16384
 
@@ -39,6 +44,7 @@ struct kernel {
 	struct memtrace_bpf *skel;
 	enum kernel_mode mode;
 	bool follow;
+	bool heap, multi;
 	struct lanes *lanes; /* of faults, one a CPU; NULL in KERNEL_MACHINE */
 	unsigned ncpus;
 	size_t lane_records;
@@ -81,7 +87,9 @@ static size_t power_of_two_below(size_t n)
 /* How many rings and lanes of what size: powers of two. bytes: all together, 0 for the default. */
 static void kernel__size_buffers(struct kernel *k, size_t bytes)
 {
-	size_t page = sysconf(_SC_PAGESIZE), rings = bytes ? bytes / 2 : RINGS_DEFAULT;
+	size_t page = sysconf(_SC_PAGESIZE), rings = bytes   ? bytes / 2 :
+						     k->heap ? HEAP_RINGS_DEFAULT :
+							       RINGS_DEFAULT;
 	size_t records = bytes ? bytes / 2 / sizeof(struct rec_fault) : LANES_DEFAULT;
 
 	k->ncpus = libbpf_num_possible_cpus();
@@ -135,7 +143,12 @@ static void kernel__choose_programs(struct kernel *k)
 	{
 		bool machine = !strncmp(bpf_program__name(p), "machine_", strlen("machine_"));
 
-		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE));
+		bool heap = !strncmp(bpf_program__name(p), "heap_", strlen("heap_"));
+
+		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE) &&
+						     (!heap || k->heap));
+		if (heap && k->multi && !strcmp(bpf_program__section_name(p), "uprobe"))
+			bpf_program__set_expected_attach_type(p, TRACE_UPROBE_MULTI);
 	}
 }
 
@@ -151,6 +164,10 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 	if (o->comm)
 		strncpy((char *)c->cfg_comm, o->comm, sizeof(c->cfg_comm) - 1);
 	c->cfg_lane_mask = k->lane_records - 1;
+	c->cfg_sample_bytes = o->sample_bytes;
+	bpf_map__set_max_entries(k->skel->maps.sampled, o->sample_bytes ? SAMPLED_BLOCKS : 1);
+	if (!k->heap)
+		bpf_map__set_max_entries(k->skel->maps.heap_hooks, 1);
 	bpf_map__set_max_entries(k->skel->maps.rings, k->nrings);
 	bpf_map__set_max_entries(k->skel->maps.fault_lanes, k->ncpus);
 	bpf_map__set_value_size(k->skel->maps.fault_lanes, lanes__value_size(k->lane_records));
@@ -232,6 +249,7 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 		log__error("BPF object: cannot be opened: %s", strerrorname_np(-err));
 		return err;
 	}
+	k->multi = k->heap && attach__has_multi();
 	kernel__size_buffers(k, o->buffer_bytes);
 	kernel__choose_programs(k);
 	kernel__configure(k, o);
@@ -325,6 +343,7 @@ struct kernel *kernel__new(const struct kernel_opts *o, int *status)
 		return NULL;
 	k->mode = o->mode;
 	k->follow = o->follow;
+	k->heap = o->heap;
 	k->cgroup_fd = -1;
 	memset(k->ring_fds, -1, sizeof(k->ring_fds));
 	raise_descriptor_limit();
@@ -545,6 +564,39 @@ int kernel__machine(struct kernel *k,
 	err = errno == ENOENT ? 0 : -errno;
 	if (ended)
 		bpf_map_delete_elem(fd, &keys[0]);
+	free(per_cpu);
+	return err;
+}
+
+void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
+			   struct bpf_program **leave, struct bpf_program **escape, bool *multi)
+{
+	*enter = k->skel->progs.heap_enter;
+	*leave = k->skel->progs.heap_leave;
+	*escape = k->skel->progs.heap_escape;
+	*multi = k->multi;
+}
+
+int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n)
+{
+	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.heap_hooks), err = 0;
+	struct heap_hook_counts *per_cpu;
+
+	if (cpus < 0)
+		return cpus;
+	per_cpu = calloc(cpus, sizeof(*per_cpu));
+	if (!per_cpu)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n && !err; i++) {
+		counts[i] = (struct heap_hook_counts){0};
+		err = bpf_map_lookup_elem(fd, &i, per_cpu) ? -errno : 0;
+		for (int cpu = 0; cpu < cpus && !err; cpu++) {
+			counts[i].hits += per_cpu[cpu].hits;
+			counts[i].nested += per_cpu[cpu].nested;
+			counts[i].ignored += per_cpu[cpu].ignored;
+			counts[i].lost += per_cpu[cpu].lost;
+		}
+	}
 	free(per_cpu);
 	return err;
 }

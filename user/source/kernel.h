@@ -28,6 +28,8 @@ struct kernel_opts {
 	const char *comm; /* KERNEL_MATCH: one of the two */
 	const char *cgroup;
 	size_t buffer_bytes; /* 0: default */
+	bool heap; /* load what the heap plane needs */
+	uint64_t sample_bytes; /* heap: one sample each so many bytes; 0: all calls */
 	order_sink *sink; /* takes the records, in order */
 	void *sink_ctx;
 };
@@ -70,6 +72,16 @@ int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_ro
 int kernel__machine(struct kernel *k,
 		    void (*fn)(void *ctx, pid_t pid, const struct machine_row *row, bool ended),
 		    void *ctx);
+
+/* With .heap: the programs to place on entry points, at returns and on longjmp; multi: they are for
+ * uprobe_multi links. */
+struct bpf_program;
+void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
+			   struct bpf_program **leave, struct bpf_program **escape, bool *multi);
+
+/* What the first n hooks have counted. 0 or -errno. */
+struct heap_hook_counts;
+int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n);
 
 uint64_t kernel__late(const struct kernel *k);
 

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#include "user/source/uprobe/attach.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "user/source/uprobe/uprobe_multi.h"
+
+static int link_multi(int prog_fd, const char *path, const uint64_t *offsets,
+		      const uint64_t *cookies, size_t n, uint32_t flags, pid_t pid)
+{
+	struct uprobe_multi_attr a = {
+		.prog_fd = prog_fd,
+		.attach_type = TRACE_UPROBE_MULTI,
+		.path = (uintptr_t)path,
+		.offsets = (uintptr_t)offsets,
+		.cookies = (uintptr_t)cookies,
+		.cnt = n,
+		.multi_flags = flags,
+		.pid = pid,
+	};
+	int fd = syscall(SYS_bpf, BPF_LINK_CREATE, &a, sizeof(a));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * Asked on a directory, which cannot have probes: a kernel with uprobe_multi says EBADF. The first
+ * kernels that had it filtered by thread, not by process; those that do it right look at
+ * the process number first, and refuse -1 with EINVAL (Linux 6.10, commit 46ba0e49b642).
+ */
+bool attach__has_multi(void)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, o, .expected_attach_type = TRACE_UPROBE_MULTI);
+	struct bpf_insn nothing[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int prog = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "memtrace_multi", "GPL", nothing, 2, &o);
+	uint64_t offset = 0;
+	bool has;
+
+	if (prog < 0)
+		return false;
+	has = link_multi(prog, "/", &offset, NULL, 1, 0, 0) == -EBADF &&
+	      link_multi(prog, "/", &offset, NULL, 1, 0, -1) == -EINVAL;
+	close(prog);
+	return has;
+}
+
+static uint64_t hook__cookie(const struct hook *h)
+{
+	const struct entry_point *e = h->entry;
+	const struct family *f = e->family;
+	uint64_t cookie = (uint64_t)h->number << 8, reg[OPERANDS];
+
+	if (!f)
+		return cookie;
+	for (unsigned i = 0; i < OPERANDS; i++)
+		reg[i] = f->arg[i] ? e->site.reg[f->arg[i] - 1] + 1U : 0;
+	return cookie | f->op | reg[OPERAND_SIZE] << 20 | reg[OPERAND_COUNT] << 25 |
+	       reg[OPERAND_PTR] << 30 | reg[OPERAND_ALIGN] << 35 | (uint64_t)f->result << 40 |
+	       (uint64_t)f->align_is_flags << 42;
+}
+
+static uint64_t hook__offset(const struct hook *h)
+{
+	return h->entry->offset + h->entry->site.offset;
+}
+
+static int attachment__keep_fd(struct attachment *a, int fd)
+{
+	int *grown = reallocarray(a->fds, a->nfds + 1, sizeof(*grown));
+
+	if (!grown) {
+		close(fd);
+		return -ENOMEM;
+	}
+	a->fds = grown;
+	a->fds[a->nfds++] = fd;
+	return 0;
+}
+
+static int attachment__keep_link(struct attachment *a, struct bpf_link *link)
+{
+	struct bpf_link **grown = reallocarray(a->links, a->nlinks + 1, sizeof(*grown));
+
+	if (!grown) {
+		bpf_link__destroy(link);
+		return -ENOMEM;
+	}
+	a->links = grown;
+	a->links[a->nlinks++] = link;
+	return 0;
+}
+
+static int attach__multi(struct attachment *a, const struct bpf_program *prog, bool at_return,
+			 pid_t pid, const char *path, const struct hook *const *hooks, size_t n,
+			 bool escapes)
+{
+	uint64_t *offsets = calloc(2 * n + 1, sizeof(*offsets)), *cookies = offsets + n;
+	size_t i, count = 0;
+	int fd;
+
+	if (!offsets)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		if (escapes == (hooks[i]->entry->family != NULL))
+			continue;
+		offsets[count] = hook__offset(hooks[i]);
+		cookies[count++] = hook__cookie(hooks[i]);
+	}
+	fd = count ? link_multi(bpf_program__fd(prog), path, offsets, cookies, count,
+				at_return ? UPROBE_MULTI_RETURN : 0, pid) :
+		     0;
+	free(offsets);
+	if (fd < 0 || !count)
+		return fd;
+	return attachment__keep_fd(a, fd);
+}
+
+static int attach__single(struct attachment *a, const struct bpf_program *prog, bool at_return,
+			  pid_t pid, const char *path, const struct hook *const *hooks, size_t n,
+			  bool escapes)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i++) {
+		LIBBPF_OPTS(bpf_uprobe_opts, o, .retprobe = at_return,
+			    .bpf_cookie = hook__cookie(hooks[i]));
+		struct bpf_link *link;
+
+		if (escapes == (hooks[i]->entry->family != NULL))
+			continue;
+		link = bpf_program__attach_uprobe_opts(prog, pid, path, hook__offset(hooks[i]), &o);
+		err = link ? attachment__keep_link(a, link) : -errno;
+	}
+	return err;
+}
+
+int attach__hooks(struct attachment *a, const struct attach_programs *p, pid_t pid,
+		  const struct hook *const *hooks, size_t n)
+{
+	int (*place)(struct attachment *, const struct bpf_program *, bool, pid_t, const char *,
+		     const struct hook *const *, size_t, bool) = p->multi ? attach__multi :
+									    attach__single;
+	char path[64];
+	int err;
+
+	/* By descriptor: the file itself, whatever has become of its name. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", hooks[0]->module->fd);
+	/* A call that is seen to begin must be seen to return: the returns first. */
+	err = place(a, p->leave, true, pid, path, hooks, n, false);
+	if (!err)
+		err = place(a, p->escape, false, pid, path, hooks, n, true);
+	if (!err)
+		err = place(a, p->enter, false, pid, path, hooks, n, false);
+	return err;
+}
+
+void attach__drop(struct attachment *a)
+{
+	/* In the opposite order. */
+	while (a->nfds)
+		close(a->fds[--a->nfds]);
+	while (a->nlinks)
+		bpf_link__destroy(a->links[--a->nlinks]);
+	free(a->fds);
+	free(a->links);
+	*a = (struct attachment){0};
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Probes on hooks, for one process each: nobody else who uses the same library pays.
+ * By one link for all hooks of a file where the kernel has that (uprobe_multi, with a
+ * filter for processes that works: 6.10 and later), else by a perf event for each.
+ */
+#ifndef MEMTRACE_ATTACH_H
+#define MEMTRACE_ATTACH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "user/source/uprobe/choose.h"
+
+struct bpf_program;
+
+struct hook {
+	struct module *module;
+	const struct entry_point *entry;
+	uint32_t number;
+};
+
+/* Everything that hangs on one process. All zero is empty. */
+struct attachment {
+	struct bpf_link **links; /* of perf events */
+	size_t nlinks;
+	int *fds; /* of uprobe_multi */
+	size_t nfds;
+};
+
+struct attach_programs {
+	struct bpf_program *enter, *leave, *escape;
+	bool multi;
+};
+
+/* Whether the kernel has uprobe_multi as we need it. */
+bool attach__has_multi(void);
+
+/* Place the probes of these hooks, which are all of one module, in process pid. 0 or -errno;
+ * what was placed before a failure is in `a`. */
+int attach__hooks(struct attachment *a, const struct attach_programs *p, pid_t pid,
+		  const struct hook *const *hooks, size_t n);
+
+/* Take them away. */
+void attach__drop(struct attachment *a);
+
+#endif /* MEMTRACE_ATTACH_H */

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+#include "user/source/uprobe/binary.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENTRIES_MAX 256
+#define SYMBOLS_MAX (8U << 20)
+
+/* A symbol that only one allocator has, without regard to prefixes. */
+static const struct {
+	const char *symbol, *allocator;
+} marks[] = {
+	{"mt_malloc", "mtalloc"},
+	{"mallctl", "jemalloc"},
+	{"je_mallctl", "jemalloc"},
+	{"_rjem_mallctl", "jemalloc"},
+	{"mi_version", "mimalloc"},
+	{"tc_malloc", "tcmalloc"},
+	{"scalable_malloc", "tbbmalloc"},
+	{"gnu_get_libc_version", "glibc"},
+	{"__libc_early_init", "glibc"},
+	{"__musl_libc_version", "musl"},
+	{"__dls2b", "musl"},
+	{"__malloc_donate", "musl"},
+	{"__malloc_alloc_meta", "musl"},
+};
+
+static void binary__mark(struct binary *b, const char *name, size_t *rank)
+{
+	for (size_t i = 0; i < *rank && i < sizeof(marks) / sizeof(marks[0]); i++)
+		if (!strcmp(name, marks[i].symbol)) {
+			strcpy(b->allocator, marks[i].allocator);
+			*rank = i;
+		}
+}
+
+/* What the user named, or one of the family, or a longjmp; false: nothing to us. */
+static bool binary__wants(struct entry_point *e, const char *name, char *const *extra, size_t nextra)
+{
+	for (size_t i = 0; i < nextra; i++) {
+		const char *wanted = extra[i];
+		const struct family *f = family__parse(&wanted);
+
+		if (f && !strcmp(name, wanted)) {
+			e->family = f;
+			e->prefix = 0;
+			e->given = true;
+			return true;
+		}
+	}
+	e->family = family__find(name, &e->prefix);
+	return e->family || family__is_escape(name);
+}
+
+static bool segment__offset(Elf *elf, uint64_t addr, uint64_t *offset)
+{
+	size_t n = 0;
+
+	if (elf_getphdrnum(elf, &n))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		GElf_Phdr p;
+
+		if (!gelf_getphdr(elf, (int)i, &p) || p.p_type != PT_LOAD || !(p.p_flags & PF_X) ||
+		    addr - p.p_vaddr >= p.p_filesz)
+			continue;
+		*offset = p.p_offset + (addr - p.p_vaddr);
+		return true;
+	}
+	return false;
+}
+
+static int binary__add(struct binary *b, const struct entry_point *e)
+{
+	struct entry_point *grown;
+
+	/* Both tables have the exported ones. */
+	for (size_t i = 0; i < b->nentries; i++)
+		if (b->entries[i].offset == e->offset && !strcmp(b->entries[i].name, e->name)) {
+			b->entries[i].exported |= e->exported;
+			return 0;
+		}
+	if (b->nentries == ENTRIES_MAX)
+		return 0;
+	grown = reallocarray(b->entries, b->nentries + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	b->entries = grown;
+	b->entries[b->nentries++] = *e;
+	return 0;
+}
+
+static int binary__read_table(struct binary *b, Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
+			      char *const *extra, size_t nextra, size_t *rank)
+{
+	Elf_Data *data = elf_getdata(section, NULL);
+	size_t n, i;
+	int err = 0;
+
+	if (!data || !header->sh_entsize)
+		return 0;
+	n = header->sh_size / header->sh_entsize;
+	for (i = 1; !err && i < n && i < SYMBOLS_MAX; i++) {
+		struct entry_point e = {.exported = header->sh_type == SHT_DYNSYM};
+		const char *name;
+		GElf_Sym symbol;
+
+		if (!gelf_getsym(data, (int)i, &symbol) || symbol.st_shndx == SHN_UNDEF)
+			continue;
+		name = elf_strptr(elf, header->sh_link, symbol.st_name);
+		if (!name)
+			continue;
+		if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC) {
+			binary__mark(b, name, rank);
+			continue;
+		}
+		binary__mark(b, name, rank);
+		if (GELF_ST_BIND(symbol.st_info) == STB_LOCAL)
+			e.exported = false;
+		if (strlen(name) >= sizeof(e.name) || !binary__wants(&e, name, extra, nextra) ||
+		    !segment__offset(elf, symbol.st_value, &e.offset))
+			continue;
+		strcpy(e.name, name);
+		err = binary__add(b, &e);
+	}
+	return err;
+}
+
+static int binary__read_tables(struct binary *b, Elf *elf, char *const *extra, size_t nextra)
+{
+	size_t rank = sizeof(marks) / sizeof(marks[0]);
+	Elf_Scn *section = NULL;
+	int err = 0;
+
+	while (!err && (section = elf_nextscn(elf, section))) {
+		GElf_Shdr header;
+
+		if (!gelf_getshdr(section, &header) ||
+		    (header.sh_type != SHT_DYNSYM && header.sh_type != SHT_SYMTAB))
+			continue;
+		if (header.sh_type == SHT_DYNSYM)
+			b->dynamic = true;
+		else
+			b->has_symtab = true;
+		err = binary__read_table(b, elf, section, &header, extra, nextra, &rank);
+	}
+	return err;
+}
+
+static void binary__read_kind(struct binary *b, Elf *elf)
+{
+	bool interpreted = false, program = false;
+	GElf_Ehdr header;
+	size_t n = 0;
+
+	elf_getphdrnum(elf, &n);
+	for (size_t i = 0; i < n; i++) {
+		GElf_Phdr p;
+
+		if (!gelf_getphdr(elf, (int)i, &p))
+			continue;
+		interpreted |= p.p_type == PT_INTERP;
+		program |= p.p_type == PT_LOAD;
+	}
+	if (gelf_getehdr(elf, &header))
+		b->is_static = program && !interpreted && header.e_entry;
+}
+
+static unsigned family__args(const struct family *f)
+{
+	unsigned args = 0;
+
+	for (unsigned i = 0; f && i < OPERANDS; i++)
+		if (f->arg[i])
+			args |= 1U << (f->arg[i] - 1);
+	return args;
+}
+
+static void binary__place(struct binary *b, int fd)
+{
+	uint8_t code[PROLOGUE_BYTES];
+
+	for (size_t i = 0; i < b->nentries; i++) {
+		struct entry_point *e = &b->entries[i];
+		ssize_t n = pread(fd, code, sizeof(code), (off_t)e->offset);
+
+		prologue__choose(code, n > 0 ? (size_t)n : 0, family__args(e->family), &e->site);
+	}
+}
+
+int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
+{
+	GElf_Ehdr header;
+	Elf *elf;
+	int err;
+
+	memset(b, 0, sizeof(*b));
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ, NULL);
+	if (!elf)
+		return -ENOMEM;
+	if (elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header) ||
+	    header.e_machine != EM_X86_64 || header.e_ident[EI_CLASS] != ELFCLASS64)
+		err = -ENOEXEC;
+	else
+		err = binary__read_tables(b, elf, extra, nextra);
+	if (!err) {
+		binary__read_kind(b, elf);
+		binary__place(b, fd);
+	}
+	elf_end(elf);
+	if (err)
+		binary__free(b);
+	return err;
+}
+
+void binary__free(struct binary *b)
+{
+	free(b->entries);
+	b->entries = NULL;
+	b->nentries = 0;
+}
+
+const struct entry_point *binary__find(const struct binary *b, const char *name)
+{
+	for (size_t i = 0; i < b->nentries; i++)
+		if (!strcmp(b->entries[i].name, name))
+			return &b->entries[i];
+	return NULL;
+}

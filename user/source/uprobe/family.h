@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The functions of the malloc family: their names, and where their arguments are.
+ *
+ * Vocabulary
+ *   prefix     what some allocators put before the C names: je_, _rjem_, mt_, ...
+ *   operand    what a function is told: size, count, block, alignment
+ */
+#ifndef MEMTRACE_FAMILY_H
+#define MEMTRACE_FAMILY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bpf/event.h"
+
+enum operand { OPERAND_SIZE, OPERAND_COUNT, OPERAND_PTR, OPERAND_ALIGN, OPERANDS };
+
+struct family {
+	const char *name; /* without prefix; a C++ operator as its mangled name */
+	uint8_t op; /* enum heap_op */
+	uint8_t arg[OPERANDS]; /* which argument, from 1; 0: it has none */
+	uint8_t result; /* RESULT_* */
+	bool align_is_flags;
+	bool cxx;
+};
+
+/* What a function is that is called `name` in a symbol table; its prefix's length goes into
+ * *prefix. NULL: none of ours. */
+const struct family *family__find(const char *name, size_t *prefix);
+
+/* As the user says it: a name whose end tells what it does (my_malloc), or OP=NAME. *name is
+ * moved to the name. NULL: cannot be told. */
+const struct family *family__parse(const char **name);
+
+/* Whether name is one of longjmp's. */
+bool family__is_escape(const char *name);
+
+/* Name of an operation, "malloc"; "?" for a number that is none. */
+const char *heap_op__name(unsigned op);
+
+#endif /* MEMTRACE_FAMILY_H */

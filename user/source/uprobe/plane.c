@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: MIT
+#include "user/source/uprobe/plane.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "user/source/uprobe/attach.h"
+#include "user/util/hmap.h"
+#include "user/util/log.h"
+
+/* After new code was mapped a loader needs a moment until its list is whole: look again then. */
+static const uint64_t look_again_ns[] = {30000000, 300000000};
+#define LOOKS (sizeof(look_again_ns) / sizeof(look_again_ns[0]))
+
+struct traced {
+	pid_t pid;
+	struct attachment attachment;
+	bool attached[HEAP_HOOKS_MAX];
+	size_t nattached;
+	bool launched; /* probes were placed before it ran */
+	bool late; /* some were placed after */
+	bool nothing_told; /* that there is no allocator */
+	bool failed; /* its probes could not be placed: said once */
+	bool dirty; /* look now */
+	size_t look; /* of look_again_ns: those still to come; LOOKS: none */
+	uint64_t look_ns;
+};
+
+struct plane {
+	struct plane_opts o;
+	struct kernel *kernel;
+	struct attach_programs programs;
+	struct module_cache *cache;
+	struct hook hooks[HEAP_HOOKS_MAX];
+	size_t nhooks;
+	bool full; /* more hooks were wanted: said once */
+	struct hmap processes; /* pid to struct traced */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+struct plane *plane__new(struct kernel *k, const struct plane_opts *o)
+{
+	struct plane *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->o = *o;
+	p->kernel = k;
+	p->cache = module_cache__new(o->symbols, o->nsymbols);
+	kernel__heap_programs(k, &p->programs.enter, &p->programs.leave, &p->programs.escape,
+			      &p->programs.multi);
+	if (!p->cache) {
+		plane__free(p);
+		return NULL;
+	}
+	return p;
+}
+
+static struct traced *plane__find(const struct plane *p, pid_t pid)
+{
+	uint64_t *t = hmap__find(&p->processes, pid);
+
+	return t ? (struct traced *)(uintptr_t)*t : NULL;
+}
+
+static void plane__forget(struct plane *p, struct traced *t)
+{
+	attach__drop(&t->attachment);
+	hmap__remove(&p->processes, t->pid);
+	free(t);
+}
+
+void plane__free(struct plane *p)
+{
+	uint64_t pid, t;
+	size_t pos = 0;
+
+	if (!p)
+		return;
+	while (hmap__next(&p->processes, &pos, &pid, &t)) {
+		attach__drop(&((struct traced *)(uintptr_t)t)->attachment);
+		free((struct traced *)(uintptr_t)t);
+	}
+	hmap__clear(&p->processes);
+	module_cache__free(p->cache);
+	free(p);
+}
+
+static struct rec own_record(unsigned kind, pid_t pid, uint32_t aux)
+{
+	return (struct rec){.kind = kind, .tgid = pid, .tid = pid, .aux = aux, .ts_ns = now_ns()};
+}
+
+/* A name into a record, whose bytes are zero: cut if it is too long. */
+static void text__copy(char *to, size_t room, const char *from)
+{
+	memcpy(to, from, strnlen(from, room - 1));
+}
+
+/* What is known of a hook. counts: NULL while it counts. */
+static void plane__tell_hook(struct plane *p, const struct hook *h,
+			     const struct heap_hook_counts *counts)
+{
+	const struct entry_point *e = h->entry;
+	struct rec_hook r = {
+		.h = own_record(REC_HOOK, 0, h->number),
+		.ino = h->module->ino,
+		.dev = h->module->dev,
+		.op = e->family->op,
+		.entry = e->offset,
+		.offset = e->offset + e->site.offset,
+		.place = e->site.place,
+	};
+
+	if (counts) {
+		r.done = 1;
+		r.hits = counts->hits;
+		r.nested = counts->nested;
+		r.ignored = counts->ignored;
+		r.lost = counts->lost;
+	}
+	text__copy(r.symbol, sizeof(r.symbol), e->name);
+	text__copy(r.path, sizeof(r.path), h->module->path);
+	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
+}
+
+/* The hook of a choice, numbered if it is new. NULL: no more numbers. */
+static struct hook *plane__hook(struct plane *p, const struct choice *c)
+{
+	static const char *const places[] = {
+		[PLACE_ENTRY] = "at its entry",
+		[PLACE_INSIDE] = "inside",
+		[PLACE_SLOW] = "at its entry, slow: every instruction near it must be single-stepped",
+	};
+	struct hook *h;
+
+	for (size_t i = 0; i < p->nhooks; i++)
+		if (p->hooks[i].module == c->module && p->hooks[i].entry->offset == c->entry->offset)
+			return &p->hooks[i];
+	if (p->nhooks == HEAP_HOOKS_MAX) {
+		if (!p->full)
+			log__warn("heap plane: more than %d entry points: the others are left out",
+				  HEAP_HOOKS_MAX);
+		p->full = true;
+		return NULL;
+	}
+	h = &p->hooks[p->nhooks];
+	*h = (struct hook){c->module, c->entry, p->nhooks++};
+	log__debug("%s: %s at 0x%lx: probe at +%u, %s (%s)", h->module->path, h->entry->name,
+		   (unsigned long)h->entry->offset, h->entry->site.offset, h->entry->site.what,
+		   places[h->entry->site.place]);
+	if (h->entry->family)
+		plane__tell_hook(p, h, NULL);
+	return h;
+}
+
+static void plane__tell_allocator(struct plane *p, const struct traced *t, const struct module *m,
+				  uint32_t hooks)
+{
+	struct rec_allocator r = {
+		.h = own_record(REC_ALLOCATOR, t->pid, hooks),
+		.ino = m->ino,
+		.dev = m->dev,
+		.incomplete = t->late || !t->launched,
+	};
+	const char *slash = strrchr(m->path, '/');
+
+	text__copy(r.name, sizeof(r.name),
+		   m->binary.allocator[0] ? m->binary.allocator :
+		   slash		  ? slash + 1 :
+					    m->path);
+	text__copy(r.text, sizeof(r.text), m->path);
+	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
+	log__debug("process %d: %s (%s) serves malloc, %u entry points hooked", t->pid, r.name,
+		   r.text, hooks);
+}
+
+static void plane__tell_nothing(struct plane *p, struct traced *t, const char *why)
+{
+	struct rec_allocator r = {.h = own_record(REC_ALLOCATOR, t->pid, 0)};
+
+	if (t->nothing_told)
+		return;
+	t->nothing_told = true;
+	text__copy(r.text, sizeof(r.text), why);
+	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
+	if (p->o.required)
+		log__warn("process %d: no allocator found: %s; the kernel's events are traced all the same",
+			  t->pid, why);
+	else
+		log__debug("process %d: no allocator found: %s", t->pid, why);
+}
+
+/* Place the probes of module m among the choices that are not there yet. 0 or -errno. */
+static int plane__attach_module(struct plane *p, struct traced *t, const struct choices *c,
+				const struct module *m)
+{
+	const struct hook *fresh[HEAP_HOOKS_MAX];
+	size_t n = 0, total = 0;
+	int err;
+
+	for (size_t i = 0; i < c->n; i++) {
+		struct hook *h = c->list[i].module == m ? plane__hook(p, &c->list[i]) : NULL;
+
+		if (!h)
+			continue;
+		total += h->entry->family != NULL;
+		if (!t->attached[h->number])
+			fresh[n++] = h;
+	}
+	if (!n)
+		return 0;
+	err = attach__hooks(&t->attachment, &p->programs, t->pid, fresh, n);
+	if (err)
+		return err;
+	for (size_t i = 0; i < n; i++)
+		t->attached[fresh[i]->number] = true;
+	t->nattached += n;
+	if (total)
+		plane__tell_allocator(p, t, m, total);
+	return 0;
+}
+
+static void plane__say_failure(struct traced *t, const struct module *m, int err)
+{
+	if (t->failed || err == -ESRCH)
+		return;
+	t->failed = true;
+	if (err == -EPERM || err == -EACCES)
+		log__warn("process %d: not permitted to place probes in %s: CAP_PERFMON and CAP_BPF, or root, "
+			  "are needed",
+			  t->pid, m->path);
+	else
+		log__warn("process %d: probes cannot be placed in %s: %s", t->pid, m->path,
+			  strerrorname_np(-err));
+}
+
+/* Hook what these modules, of process t, have to be hooked. last: there is no more to come. */
+static int plane__hook_modules(struct plane *p, struct traced *t, struct module *const *modules,
+			       bool last)
+{
+	size_t before = t->nattached;
+	struct choices c;
+	int err = choose(&c, modules, p->o.allocator);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < c.n; i++) {
+		bool seen = false;
+
+		for (size_t j = 0; j < i && !seen; j++)
+			seen = c.list[j].module == c.list[i].module;
+		if (seen)
+			continue;
+		err = plane__attach_module(p, t, &c, c.list[i].module);
+		if (err)
+			plane__say_failure(t, c.list[i].module, err);
+	}
+	if (!c.n && last)
+		plane__tell_nothing(p, t, c.why);
+	if (t->nattached != before && before)
+		t->late = true;
+	choices__free(&c);
+	return err == -ENOMEM ? err : 0;
+}
+
+static int plane__look(struct plane *p, struct traced *t)
+{
+	struct module **modules;
+	bool in_order, last = t->look == LOOKS;
+	int err;
+
+	modules = modules__of_process(p->cache, t->pid, &in_order, &err);
+	if (!modules) {
+		if (err == -ENOMEM)
+			return err;
+		/* It has ended, or is not ours to look into. */
+		if (err != -ESRCH && last)
+			plane__tell_nothing(p, t, strerror(-err));
+		return 0;
+	}
+	err = plane__hook_modules(p, t, modules, last);
+	free(modules);
+	return err;
+}
+
+static struct traced *plane__make(struct plane *p, pid_t pid)
+{
+	struct traced *t = plane__find(p, pid);
+
+	if (t)
+		return t;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->pid = pid;
+	t->look = LOOKS;
+	if (hmap__set(&p->processes, pid, (uintptr_t)t)) {
+		free(t);
+		return NULL;
+	}
+	return t;
+}
+
+int plane__add(struct plane *p, pid_t pid, const char *command)
+{
+	struct traced *t = plane__make(p, pid);
+	struct module **modules;
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	if (!command)
+		return plane__look(p, t);
+	t->launched = true;
+	modules = modules__of_command(p->cache, command);
+	if (!modules)
+		return -ENOMEM;
+	err = plane__hook_modules(p, t, modules, false);
+	free(modules);
+	return err;
+}
+
+static void traced__look_soon(struct traced *t)
+{
+	t->dirty = true;
+	t->look = 0;
+}
+
+void plane__note(struct plane *p, const struct rec *r)
+{
+	const struct rec_fork *fork = (const struct rec_fork *)r;
+	const struct rec_call *call = (const struct rec_call *)r;
+	const struct rec_vma *vma = (const struct rec_vma *)r;
+	struct traced *t = plane__find(p, r->tgid);
+
+	switch (r->kind) {
+	case REC_FORK:
+		if (!t || fork->child_tgid == r->tgid || r->flags & FORK_SHARES_MM)
+			return;
+		t = plane__make(p, fork->child_tgid);
+		if (t)
+			traced__look_soon(t);
+		break;
+	case REC_EXEC:
+		t = t ?: plane__make(p, r->tgid);
+		if (!t)
+			return;
+		/* Probes are kept by the thread that leads the process, which is another one now. */
+		if (r->aux != r->tgid) {
+			attach__drop(&t->attachment);
+			memset(t->attached, 0, sizeof(t->attached));
+		}
+		t->nothing_told = false;
+		traced__look_soon(t);
+		break;
+	case REC_EXIT:
+		if (t && r->aux)
+			plane__forget(p, t);
+		break;
+	case REC_VMA:
+		if (t && vma->prot & PROT_EXEC && vma->ino)
+			traced__look_soon(t);
+		break;
+	case REC_MPROTECT:
+		if (t && call->arg[2] & PROT_EXEC && !call->ret)
+			traced__look_soon(t);
+		break;
+	}
+}
+
+int plane__work(struct plane *p)
+{
+	uint64_t now = now_ns(), pid, value;
+	size_t pos = 0;
+	int err = 0;
+
+	while (!err && hmap__next(&p->processes, &pos, &pid, &value)) {
+		struct traced *t = (struct traced *)(uintptr_t)value;
+
+		if (!t->dirty && (t->look == LOOKS || now < t->look_ns))
+			continue;
+		if (t->dirty)
+			t->dirty = false;
+		else
+			t->look++;
+		if (t->look < LOOKS)
+			t->look_ns = now + look_again_ns[t->look];
+		err = plane__look(p, t);
+	}
+	return err;
+}
+
+int plane__detach(struct plane *p)
+{
+	struct heap_hook_counts *counts = calloc(HEAP_HOOKS_MAX, sizeof(*counts));
+	uint64_t pid, value;
+	size_t pos = 0;
+	int err;
+
+	if (!counts)
+		return -ENOMEM;
+	while (hmap__next(&p->processes, &pos, &pid, &value)) {
+		struct traced *t = (struct traced *)(uintptr_t)value;
+
+		attach__drop(&t->attachment);
+		if (!t->nattached)
+			plane__tell_nothing(p, t, "it ended before it was looked at");
+	}
+	err = kernel__hook_counts(p->kernel, counts, p->nhooks);
+	for (size_t i = 0; i < p->nhooks && !err; i++)
+		if (p->hooks[i].entry->family) {
+			log__debug("%s: %s: %llu hits, of these %llu nested, %llu not told, %llu lost",
+				   p->hooks[i].module->path, p->hooks[i].entry->name, counts[i].hits,
+				   counts[i].nested, counts[i].ignored, counts[i].lost);
+			plane__tell_hook(p, &p->hooks[i], &counts[i]);
+		}
+	free(counts);
+	return err;
+}

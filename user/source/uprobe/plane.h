@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The heap plane by uprobes: for each process that is traced, finds who serves malloc there and
+ * places the probes; again when it maps code or execs; for its children too.
+ *
+ * What it finds goes to the sink as REC_HOOK and REC_ALLOCATOR; the calls themselves come
+ * with the kernel plane's records, as REC_HEAP.
+ */
+#ifndef MEMTRACE_PLANE_H
+#define MEMTRACE_PLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "user/source/kernel.h"
+
+struct plane;
+
+struct plane_opts {
+	const char *allocator; /* --allocator */
+	char *const *symbols; /* --allocator-symbol */
+	size_t nsymbols;
+	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
+	order_sink *sink;
+	void *sink_ctx;
+};
+
+/* k must have been made with .heap. NULL: no memory. */
+struct plane *plane__new(struct kernel *k, const struct plane_opts *o);
+void plane__free(struct plane *p);
+
+/* Trace process pid. command: what it will exec, for a launched one that waits; else NULL. 0 or
+ * -errno; a process without an allocator that can be hooked is not an error. */
+int plane__add(struct plane *p, pid_t pid, const char *command);
+
+/* Look at a record that has been applied: forks, execs, ends, new code. */
+void plane__note(struct plane *p, const struct rec *r);
+
+/* Do what those made necessary. 0 or -errno. */
+int plane__work(struct plane *p);
+
+/* Take all probes away, and tell the sink what each counted. */
+int plane__detach(struct plane *p);
+
+#endif /* MEMTRACE_PLANE_H */
