@@ -16,12 +16,13 @@
 #include <string.h>
 
 #include "user/options.h"
+#include "user/source/uprobe/family.h"
 
 #define DEFAULT_TOP 10
 #define TOP_MAX 1000000
 #define COMM_MAX 15 /* TASK_COMM_LEN without the NUL */
 #define BUFFER_MIN_BYTES (4ULL << 10) /* a ring is at least a page */
-#define BUFFER_MAX_BYTES (4ULL << 30)
+#define BYTES_MAX (4ULL << 30)
 #define DURATION_MAX_NS INT64_MAX /* what a timer can hold */
 
 /* Ids of the options that have no short form. */
@@ -32,6 +33,8 @@ enum {
 	OPT_CGROUP,
 	OPT_BUFFER,
 	OPT_HEAP,
+	OPT_ALLOCATOR,
+	OPT_ALLOCATOR_SYMBOL,
 	OPT_PLANES,
 	OPT_SAMPLE,
 	OPT_ON_OVERRUN,
@@ -59,6 +62,8 @@ static const struct option long_options[] = {
 	{"cgroup", required_argument, NULL, OPT_CGROUP},
 	{"buffer", required_argument, NULL, OPT_BUFFER},
 	{"heap", required_argument, NULL, OPT_HEAP},
+	{"allocator", required_argument, NULL, OPT_ALLOCATOR},
+	{"allocator-symbol", required_argument, NULL, OPT_ALLOCATOR_SYMBOL},
 	{"planes", required_argument, NULL, OPT_PLANES},
 	{"sample", required_argument, NULL, OPT_SAMPLE},
 	{"on-overrun", required_argument, NULL, OPT_ON_OVERRUN},
@@ -197,8 +202,8 @@ static int parse_duration(int id, const char *value, uint64_t *out)
 	return bad_value(id, value, "not a duration (try 10, 500ms, 2m)");
 }
 
-/* "65536", "64K", "16M", "1GiB" in bytes. */
-static int parse_buffer(const char *value, size_t *out)
+/* "65536", "64K", "16M", "1GiB" in bytes; what is more than 4 GiB is refused. */
+static int parse_bytes(int id, const char *value, uint64_t *out)
 {
 	static const char units[] = "KMG";
 	const char *s = value, *unit;
@@ -207,21 +212,83 @@ static int parse_buffer(const char *value, size_t *out)
 
 	err = parse_digits(&s, &n);
 	if (err == -ERANGE)
-		return bad_value(OPT_BUFFER, value, "more than 4 GiB");
+		return bad_value(id, value, "more than 4 GiB");
 	if (!err && *s) {
 		unit = strchr(units, toupper((unsigned char)*s));
 		if (!unit || (s[1] && strcmp(s + 1, "iB") != 0))
 			err = -EINVAL;
 		else if (__builtin_mul_overflow(n, 1ULL << (10 * (unit - units + 1)), &n))
-			return bad_value(OPT_BUFFER, value, "more than 4 GiB");
+			return bad_value(id, value, "more than 4 GiB");
 	}
 	if (err)
-		return bad_value(OPT_BUFFER, value, "not a size (try 64K, 16M, 1GiB)");
-	if (n < BUFFER_MIN_BYTES)
-		return bad_value(OPT_BUFFER, value, "less than 4 KiB");
-	if (n > BUFFER_MAX_BYTES)
-		return bad_value(OPT_BUFFER, value, "more than 4 GiB");
+		return bad_value(id, value, "not a size (try 64K, 16M, 1GiB)");
+	if (n > BYTES_MAX)
+		return bad_value(id, value, "more than 4 GiB");
 	*out = n;
+	return 0;
+}
+
+static int parse_buffer(const char *value, size_t *out)
+{
+	int err = parse_bytes(OPT_BUFFER, value, out);
+
+	if (!err && *out < BUFFER_MIN_BYTES)
+		return bad_value(OPT_BUFFER, value, "less than 4 KiB");
+	return err;
+}
+
+static int parse_sample(const char *value, uint64_t *out)
+{
+	int err = parse_bytes(OPT_SAMPLE, value, out);
+
+	if (!err && !*out)
+		return bad_value(OPT_SAMPLE, value, "must be more than 0");
+	return err;
+}
+
+static int parse_heap(const char *value, enum heap_choice *out)
+{
+	if (strcmp(value, "auto") == 0)
+		*out = HEAP_CHOICE_AUTO;
+	else if (strcmp(value, "uprobe") == 0)
+		*out = HEAP_CHOICE_UPROBE;
+	else if (strcmp(value, "none") == 0)
+		*out = HEAP_CHOICE_NONE;
+	else if (strcmp(value, "ring") == 0)
+		return bad_value(OPT_HEAP, value, "not built yet");
+	else
+		return bad_value(OPT_HEAP, value, "not a heap plane (try auto, uprobe, none)");
+	return 0;
+}
+
+/* "kernel" alone, or with "heap" in any order: the kernel plane is always on. */
+static int parse_planes(const char *value, enum heap_choice *heap)
+{
+	if (strcmp(value, "kernel") == 0)
+		*heap = HEAP_CHOICE_NONE;
+	else if (strcmp(value, "kernel,heap") == 0 || strcmp(value, "heap,kernel") == 0)
+		*heap = *heap == HEAP_CHOICE_NONE ? HEAP_CHOICE_AUTO : *heap;
+	else
+		return bad_value(OPT_PLANES, value, "not a list of planes (try kernel, kernel,heap)");
+	return 0;
+}
+
+static int add_symbol(struct options *o, const char *value)
+{
+	char **grown;
+	const char *name = value;
+
+	if (!family__parse(&name))
+		return bad_value(
+			OPT_ALLOCATOR_SYMBOL, value,
+			"its name does not end in what it does; say it: malloc=NAME, free=NAME");
+	grown = reallocarray(o->symbols, o->nsymbols + 1, sizeof(*grown));
+	if (!grown) {
+		fputs("memtrace: --allocator-symbol: out of memory\n", stderr);
+		return -ENOMEM;
+	}
+	o->symbols = grown;
+	o->symbols[o->nsymbols++] = (char *)value;
 	return 0;
 }
 
@@ -313,12 +380,17 @@ static int take_value(struct options *o, int id, const char *value)
 	case OPT_BUFFER:
 		return parse_buffer(value, &o->buffer_bytes);
 	case OPT_HEAP:
-		if (strcmp(value, "auto") == 0 || strcmp(value, "none") == 0)
-			return 0;
-		return not_built(id, value);
+		return parse_heap(value, &o->heap);
 	case OPT_PLANES:
-		return strcmp(value, "kernel") == 0 ? 0 : not_built(id, value);
-	default: /* -o, --sample, --on-overrun */
+		return parse_planes(value, &o->heap);
+	case OPT_ALLOCATOR:
+		o->allocator = value;
+		return 0;
+	case OPT_ALLOCATOR_SYMBOL:
+		return add_symbol(o, value);
+	case OPT_SAMPLE:
+		return parse_sample(value, &o->sample_bytes);
+	default: /* -o, --on-overrun */
 		return not_built(id, value);
 	}
 }
@@ -451,8 +523,32 @@ static int check_conflicts(const struct line *line, const char *word)
 	if (given[OPT_NO_FOLLOW] && given['a'])
 		return usage_error("--no-follow with -a/--all: the whole machine has nobody to "
 				   "follow");
+	if (given['a'] && !given[OPT_COMM] && !given[OPT_CGROUP] &&
+	    (given[OPT_SAMPLE] || given[OPT_ALLOCATOR] || given[OPT_ALLOCATOR_SYMBOL]))
+		return usage_error("-a/--all with --%s: the heap plane of the whole machine is not built "
+				   "yet; choose processes with --comm or --cgroup",
+				   option_name(given[OPT_SAMPLE]    ? OPT_SAMPLE :
+					       given[OPT_ALLOCATOR] ? OPT_ALLOCATOR :
+								      OPT_ALLOCATOR_SYMBOL));
 	if (given['u'] && !command)
 		return usage_error("-u/--user without a command: it says who runs the command");
+	return 0;
+}
+
+/* What only a heap plane can do, without one. */
+static int check_heap(const struct line *line, const struct options *o)
+{
+	static const int needing[] = {OPT_SAMPLE, OPT_ALLOCATOR, OPT_ALLOCATOR_SYMBOL};
+
+	if (line->given['a'] && !line->given[OPT_COMM] && !line->given[OPT_CGROUP] &&
+	    o->heap == HEAP_CHOICE_UPROBE)
+		return usage_error(
+			"-a/--all with --heap=uprobe: the heap plane of the whole machine is not "
+			"built yet; choose processes with --comm or --cgroup");
+	for (size_t i = 0; i < sizeof(needing) / sizeof(needing[0]); i++)
+		if (line->given[needing[i]] && o->heap == HEAP_CHOICE_NONE)
+			return usage_error("--%s without a heap plane (--heap=none or --planes kernel)",
+					   option_name(needing[i]));
 	return 0;
 }
 
@@ -472,6 +568,9 @@ static int decide(int argc, char **argv, const struct line *line, struct options
 		return err;
 	}
 	err = check_conflicts(line, argv[line->word_index]);
+	if (err)
+		return err;
+	err = check_heap(line, o);
 	if (err)
 		return err;
 	if (line->given['p']) {
@@ -517,6 +616,9 @@ void cli__free(struct options *o)
 	free(o->pids);
 	o->pids = NULL;
 	o->npids = 0;
+	free(o->symbols);
+	o->symbols = NULL;
+	o->nsymbols = 0;
 }
 
 void cli__help(void)
@@ -526,7 +628,8 @@ void cli__help(void)
 	      "       memtrace [OPTIONS] -a                  the whole machine, as top shows it\n"
 	      "       memtrace doctor                        what works on this machine, and why not\n"
 	      "\n"
-	      "Traces brk, mmap, munmap, mremap, madvise, mprotect and page faults, exactly.\n"
+	      "Traces brk, mmap, munmap, mremap, madvise, mprotect and page faults, exactly, and\n"
+	      "the calls into the allocator (malloc, free and their family).\n"
 	      "\n"
 	      "  -d, --duration TIME   stop after TIME (10, 500ms, 2m); else Ctrl-C or the end\n"
 	      "  -i, --interval TIME   a live table every TIME\n"
@@ -538,8 +641,12 @@ void cli__help(void)
 	      "      --comm NAME       with -a: processes of that name only\n"
 	      "      --cgroup PATH     with -a: processes of that cgroup only\n"
 	      "      --buffer SIZE     all event buffers together (64K, 16M, 1GiB)\n"
-	      "      --planes kernel, --heap auto|none\n"
-	      "                        what to trace; more values are to come\n"
+	      "      --planes kernel   leave out the allocator's calls (kernel,heap)\n"
+	      "      --heap HOW        how those are seen: auto, uprobe, none\n"
+	      "      --sample SIZE     one allocation in so many bytes, on the average\n"
+	      "      --allocator PATH  the file that serves malloc, when it is not found\n"
+	      "      --allocator-symbol NAME, OP=NAME\n"
+	      "                        a further function of it (my_malloc, free=give_back)\n"
 	      "  -v, --verbose         -q, --quiet         -h, --help          -V, --version\n"
 	      "\n"
 	      "Examples\n"

@@ -225,6 +225,9 @@ int finish__report(struct session *s)
 	char *how;
 	int err, unbalanced;
 
+	err = s->plane ? plane__detach(s->plane) : 0;
+	if (err)
+		log__warn("what the probes counted cannot be read: %s", strerror(-err));
 	kernel__detach(s->kernel);
 	unbalanced = finish__drain(s, &counts, delivered);
 	err = unbalanced < 0 ? unbalanced : kernel__threads(s->kernel, add_thread, s->model);

@@ -21,6 +21,8 @@ enum {
 	EXIT_NOT_FOUND = 127,
 };
 
+enum heap_choice { HEAP_CHOICE_AUTO, HEAP_CHOICE_UPROBE, HEAP_CHOICE_NONE };
+
 struct options {
 	enum mode mode;
 	pid_t *pids;
@@ -36,6 +38,11 @@ struct options {
 	const char *comm; /* -a --comm NAME */
 	const char *cgroup; /* -a --cgroup PATH */
 	size_t buffer_bytes; /* ring buffer, all rings together; 0: default */
+	enum heap_choice heap;
+	const char *allocator; /* --allocator PATH */
+	char **symbols; /* --allocator-symbol NAME, each */
+	size_t nsymbols;
+	uint64_t sample_bytes; /* 0: every call */
 	size_t top; /* default 10 */
 	bool verbose, quiet;
 };

@@ -44,6 +44,12 @@ static void add_code(void *ctx, pid_t pid, const struct vma *v)
 	names__add_code(s->names, pid, v);
 }
 
+static void session__fail(struct session *s, int err)
+{
+	if (!s->err)
+		s->err = err;
+}
+
 /* A process that a name or cgroup matched, met for the first time: what was before. */
 static void session__meet(struct session *s, pid_t pid)
 {
@@ -56,6 +62,8 @@ static void session__meet(struct session *s, pid_t pid)
 		return;
 	model__process(s->model, pid)->threads = process__threads(pid);
 	process__snapshot(s->model, pid, add_code, s);
+	if (s->plane)
+		session__fail(s, plane__add(s->plane, pid, NULL));
 }
 
 /* Open what has become code, while its process lives. */
@@ -95,12 +103,6 @@ static void session__look_up(struct session *s, const struct rec_fault *f)
 	process__find_mapping(s->model, f->h.tgid, f->addr);
 }
 
-static void session__fail(struct session *s, int err)
-{
-	if (!s->err)
-		s->err = err;
-}
-
 static void session__take(void *ctx, const struct rec *r, size_t len)
 {
 	struct session *s = ctx;
@@ -121,6 +123,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	if (s->o->stream)
 		session__fail(s, live__stream_after(s, r));
 	session__note_code(s, r);
+	if (s->plane)
+		plane__note(s->plane, r);
 	if (r->kind == REC_EXIT)
 		s->exits++;
 	if (r->kind == REC_EXEC && r->flags & EXEC_SECURE) {
@@ -148,6 +152,8 @@ static int session__attach(struct session *s)
 			model__process(s->model, pid)->threads = process__threads(pid);
 			err = process__snapshot(s->model, pid, add_code, s);
 		}
+		if (!err && s->plane)
+			err = plane__add(s->plane, pid, NULL);
 		if (err == -ESRCH) {
 			log__error("process %d: it ended while memtrace attached to it", pid);
 			return err;
@@ -170,6 +176,8 @@ static int session__open_kernel(struct session *s)
 		.comm = s->o->comm,
 		.cgroup = s->o->cgroup,
 		.buffer_bytes = s->o->buffer_bytes,
+		.heap = s->o->heap != HEAP_CHOICE_NONE,
+		.sample_bytes = s->o->sample_bytes,
 		.sink = session__take,
 		.sink_ctx = s,
 	};
@@ -177,6 +185,27 @@ static int session__open_kernel(struct session *s)
 
 	s->kernel = kernel__new(&k, &status);
 	return s->kernel ? 0 : status;
+}
+
+/* 0 or -ENOMEM. */
+static int session__open_plane(struct session *s)
+{
+	const struct options *o = s->o;
+	struct plane_opts p = {
+		.allocator = o->allocator,
+		.symbols = o->symbols,
+		.nsymbols = o->nsymbols,
+		.required = o->heap == HEAP_CHOICE_UPROBE || o->allocator || o->nsymbols,
+		.sink = session__take,
+		.sink_ctx = s,
+	};
+
+	if (o->heap == HEAP_CHOICE_NONE)
+		return 0;
+	s->plane = plane__new(s->kernel, &p);
+	if (!s->plane)
+		return -ENOMEM;
+	return o->argv ? plane__add(s->plane, s->launch.pid, o->argv[0]) : 0;
 }
 
 /* Everything up to the first event. 0 or the exit status to end with. */
@@ -204,6 +233,8 @@ static int session__begin(struct session *s)
 		return EXIT_FAIL;
 	if (o->argv && (kernel__add(s->kernel, s->launch.pid, true) ||
 			model__add_root(s->model, s->launch.pid, getpid(), o->argv[0], NULL, true)))
+		return EXIT_FAIL;
+	if (session__open_plane(s))
 		return EXIT_FAIL;
 	if (waiter__init(&s->wait, s->launch.pid, o->duration_ns, o->interval_ns))
 		return EXIT_FAIL;
@@ -290,6 +321,8 @@ static void session__loop(struct session *s)
 			go_on = false;
 		timeout = kernel__fill(s->kernel) > 0.05 ? POLL_BUSY_MS : POLL_IDLE_MS;
 		session__fail(s, kernel__poll(s->kernel, false));
+		if (s->plane)
+			session__fail(s, plane__work(s->plane));
 		if (s->o->stream && fflush(s->text))
 			session__fail(s, -errno);
 		if (session__all_ended(s) || !session__check(s))
@@ -324,6 +357,7 @@ static int session__wait_command(struct session *s)
 
 static void session__free(struct session *s)
 {
+	plane__free(s->plane);
 	kernel__free(s->kernel);
 	hold__free(s->hold);
 	names__free(s->names);
@@ -360,6 +394,8 @@ int session__run(const struct options *o)
 	}
 	session__loop(&s);
 	err = finish__report(&s);
+	plane__free(s.plane);
+	s.plane = NULL;
 	kernel__free(s.kernel);
 	s.kernel = NULL;
 	status = session__wait_command(&s);

@@ -11,6 +11,7 @@
 #include "user/source/kernel.h"
 #include "user/source/launch.h"
 #include "user/source/process.h"
+#include "user/source/uprobe/plane.h"
 #include "user/view/view.h"
 #include "user/wait.h"
 
@@ -19,6 +20,7 @@ struct session {
 	struct model *model;
 	struct names *names;
 	struct kernel *kernel;
+	struct plane *plane; /* the heap plane; NULL: none */
 	struct launch launch; /* pid 0: no command */
 	struct waiter wait;
 	FILE *text; /* where text goes */

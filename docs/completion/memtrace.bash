@@ -54,8 +54,10 @@ _memtrace_value() # option typed
 	-i | --interval) mapfile -t COMPREPLY < <(compgen -W '500ms 1 5 10' -- "$2") ;;
 	-n | --top) mapfile -t COMPREPLY < <(compgen -W '5 10 20 50' -- "$2") ;;
 	--buffer) mapfile -t COMPREPLY < <(compgen -W '4M 16M 64M 256M 1GiB' -- "$2") ;;
-	--planes) mapfile -t COMPREPLY < <(compgen -W 'kernel' -- "$2") ;;
-	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto none' -- "$2") ;;
+	--planes) mapfile -t COMPREPLY < <(compgen -W 'kernel kernel,heap' -- "$2") ;;
+	--sample) mapfile -t COMPREPLY < <(compgen -W '64K 512K 4M' -- "$2") ;;
+	--allocator) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
+	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto uprobe none' -- "$2") ;;
 	--comm) _memtrace_comms "$2" ;;
 	--cgroup) _memtrace_cgroups "$2" ;;
 	*) return 1 ;;
@@ -79,7 +81,8 @@ _memtrace()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} word equals=''
 	local options='--pid --all --duration --interval --stream --json --top --no-follow --user
-		--comm --cgroup --buffer --planes --heap --verbose --quiet --help --version'
+		--comm --cgroup --buffer --planes --heap --sample --allocator --allocator-symbol
+		--verbose --quiet --help --version'
 	local -i i
 
 	COMPREPLY=()
@@ -104,7 +107,7 @@ _memtrace()
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=2
 			;;
 		-[pdiun] | --pid | --duration | --interval | --user | --top | --comm | --cgroup | \
-			--buffer | --planes | --heap)
+			--buffer | --planes | --heap | --sample | --allocator | --allocator-symbol)
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=1
 			i+=1
 			;;

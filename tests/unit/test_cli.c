@@ -373,10 +373,46 @@ static void test_not_built_yet(void **state)
 	refused("report", EXIT_USAGE, "memtrace -- report");
 	refused("-o file -p 1", EXIT_USAGE, "--output: \"file\": not built yet");
 	refused("--heap=ring -a", EXIT_USAGE, "--heap: \"ring\": not built yet");
-	refused("--heap uprobe -a", EXIT_USAGE, "--heap: \"uprobe\": not built yet");
-	refused("--planes kernel,heap -a", EXIT_USAGE, "--planes: \"kernel,heap\": not built yet");
-	refused("--sample 64K -a", EXIT_USAGE, "--sample: \"64K\": not built yet");
+	refused("--heap uprobe -a", EXIT_USAGE, "not built yet; choose processes with --comm");
+	refused("--sample 64K -a", EXIT_USAGE, "-a/--all with --sample");
 	refused("--on-overrun=block -a", EXIT_USAGE, "--on-overrun: \"block\": not built yet");
+}
+
+static void test_heap_plane(void **state)
+{
+	struct run *r;
+
+	(void)state;
+	r = good("-p 1");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_AUTO);
+	assert_int_equal(r->options.sample_bytes, 0);
+	run__free(r);
+
+	r = good("--heap=uprobe --sample 512K --allocator /opt/liba.so --allocator-symbol my_malloc "
+		 "--allocator-symbol=free=give_back ls");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_UPROBE);
+	assert_int_equal(r->options.sample_bytes, 512 << 10);
+	assert_string_equal(r->options.allocator, "/opt/liba.so");
+	assert_int_equal(r->options.nsymbols, 2);
+	assert_string_equal(r->options.symbols[0], "my_malloc");
+	assert_string_equal(r->options.symbols[1], "free=give_back");
+	run__free(r);
+
+	r = good("--planes kernel ls");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_NONE);
+	run__free(r);
+	r = good("--planes heap,kernel -a --comm x --heap uprobe");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_UPROBE);
+	run__free(r);
+
+	refused("--heap=yes -p 1", EXIT_USAGE, "--heap: \"yes\": not a heap plane");
+	refused("--planes heap -p 1", EXIT_USAGE, "--planes: \"heap\": not a list of planes");
+	refused("--sample 0 -p 1", EXIT_USAGE, "--sample: \"0\": must be more than 0");
+	refused("--sample 1x -p 1", EXIT_USAGE, "--sample: \"1x\": not a size");
+	refused("--allocator-symbol grab -p 1", EXIT_USAGE, "--allocator-symbol: \"grab\"");
+	refused("--allocator-symbol grab=x -p 1", EXIT_USAGE, "say it: malloc=NAME");
+	refused("--sample 1M --heap=none -p 1", EXIT_USAGE, "--sample without a heap plane");
+	refused("--planes kernel --allocator x -p 1", EXIT_USAGE, "--allocator without a heap plane");
 }
 
 static void test_can_parse_again(void **state)
@@ -408,6 +444,7 @@ int main(void)
 		cmocka_unit_test(test_conflicts),
 		cmocka_unit_test(test_nothing_to_trace),
 		cmocka_unit_test(test_not_built_yet),
+		cmocka_unit_test(test_heap_plane),
 		cmocka_unit_test(test_can_parse_again),
 	};
 
