@@ -68,7 +68,8 @@ def effects_that_are_not_as_they_look():
     kernel = run.report["kernel"]
     expect("mprotect calls that failed", kernel["mprotect"]["failed"], 1)
     expect("mmap calls that failed", kernel["mmap"]["failed"], 0 if run.result["huge"] else 1)
-    expect("mremap calls that failed", kernel["mremap"]["failed"], 0 if run.result["several"] else 1)
+    expect("mremap calls that failed", kernel["mremap"]["failed"],
+           0 if run.result["several"] else 1)
 
 
 @case

@@ -188,8 +188,7 @@ def stopped_target_is_no_hindrance():
     target = busy()
     tracer = Tracer("-p", target.pid)
     target.signal(signal.SIGSTOP)
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    load_report(tracer.json_path)
+    tracer.report()
     target.signal(signal.SIGCONT)
     expect_goes_on(target)
 

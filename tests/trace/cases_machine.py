@@ -10,23 +10,20 @@ from cases_calls import expect_own_counts
 from cases_sites import expect_stack_c
 from harness import (CALLS, ENV, MEMTRACE, PAGE, PATIENCE, Failure, Proc, Target, Tracer, case,
                      cgroup_root, descendants, expect, expect_at_least, expect_between,
-                     expect_match, expect_true, load_report, process_of, prog, tmp, wait_until)
+                     expect_match, expect_true, load_report, observe, process_of, prog, tmp,
+                     wait_until)
 from strace import strace
 
 
 @case
 def busy_program_is_in_the_table():
     target = Target("fault_heap", 3000)
-    tracer = Tracer("-a")
-    target.say()
-    result = target.wait_objects()[0]
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    process = process_of(report, target.pid)
+    run = observe(target, "-a")
+    process = process_of(run.report, target.pid)
     expect("name", process["comm"], "fault_heap")
-    expect("minor faults", process["kernel"]["faults"]["minor"], result["minflt"])
+    expect("minor faults", process["kernel"]["faults"]["minor"], run.result["minflt"])
     expect("break growth", process["kernel"]["brk"]["grown_bytes"], 3000 * PAGE)
-    expect_match("its line in the table", tracer.out.text(),
+    expect_match("its line in the table", run.out,
                  r"%d\b.*fault_heap|fault_heap.*\b%d\b" % (
         target.pid, target.pid))
     expect("the target's status", target.finish(), 0)
@@ -35,24 +32,17 @@ def busy_program_is_in_the_table():
 @case
 def machine_counts_of_a_program_are_its_own():
     target = Target("calls_six")
-    tracer = Tracer("-a")
-    target.say()
-    own = target.wait_objects()[0]
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
+    run = observe(target, "-a")
     unknown = {(name, key) for name in ("mremap", "madvise", "mprotect")
                for key in ("bytes", "grown_bytes", "shrunk_bytes")}
-    expect_own_counts(process_of(report, target.pid)["kernel"], own, unknown)
+    expect_own_counts(process_of(run.report, target.pid)["kernel"], run.result, unknown)
 
 
 @case
 def a_new_name_is_in_the_table():
     target = Target("task_rename", "second name")
-    tracer = Tracer("-a")
-    target.say()
-    target.wait_objects()
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    expect("name", process_of(load_report(tracer.json_path), target.pid)["comm"], "second name")
+    run = observe(target, "-a")
+    expect("name", process_of(run.report, target.pid)["comm"], "second name")
     target.finish()
 
 
@@ -63,8 +53,7 @@ def machine_counts_of_a_program_started_meanwhile():
     child = subprocess.Popen([prog("calls_six")], stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, env=ENV)
     expect("the program's status", child.wait(PATIENCE), 0)
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    process = process_of(load_report(tracer.json_path), child.pid)
+    process = process_of(tracer.report(), child.pid)
     expect("name", process["comm"], "calls_six")
     for name in CALLS:
         # between fork and exec the starting program may have made calls of its own
@@ -85,30 +74,32 @@ def machine_is_bounded_by_time():
 @case
 def machine_storm_is_counted_whole():
     target = Target("fault_storm", 1024)
-    tracer = Tracer("-a")
-    target.say()
-    result = target.wait_objects()[0]
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    process = process_of(load_report(tracer.json_path), target.pid)
-    expect("minor faults", process["kernel"]["faults"]["minor"], result["minflt"])
-    expect("munmap calls", process["kernel"]["munmap"]["calls"], result["maps"])
+    run = observe(target, "-a")
+    process = process_of(run.report, target.pid)
+    expect("minor faults", process["kernel"]["faults"]["minor"], run.result["minflt"])
+    expect("munmap calls", process["kernel"]["munmap"]["calls"], run.result["maps"])
+
+
+def expect_drill_down(target, *filter):
+    """Of two programs that do the same, the one that the filter lets through is traced."""
+    other = Target("fault_heap", 100)
+    tracer = Tracer("-a", *filter)
+    for one in (other, target):
+        one.say()
+        one.wait_objects()
+    report = tracer.report()
+    expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
+    expect("minor faults", report["kernel"]["faults"]["minor"], target.objects()[0]["minflt"])
+    expect("break growth", report["kernel"]["brk"]["grown_bytes"], 100 * PAGE)
+    expect_at_least("places", len(report["sites"]), 1)
+    expect("the target's status", target.finish(), 0)
 
 
 @case
 def drill_down_by_name():
     path = tmp("drill_me")
     shutil.copy(prog("fault_heap"), path)
-    target, other = Target(path, 100), Target("fault_heap", 100)
-    tracer = Tracer("-a", "--comm", "drill_me")
-    for one in (other, target):
-        one.say()
-        one.wait_objects()
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
-    expect("minor faults", report["kernel"]["faults"]["minor"], target.objects()[0]["minflt"])
-    expect("break growth", report["kernel"]["brk"]["grown_bytes"], 100 * PAGE)
-    expect_at_least("places", len(report["sites"]), 1)
+    expect_drill_down(Target(path, 100), "--comm", "drill_me")
 
 
 @case(needs=("bpf", "cgroup2"))
@@ -119,17 +110,7 @@ def drill_down_by_cgroup():
         def enter():
             with open(os.path.join(group, "cgroup.procs"), "w") as f:
                 f.write("0")
-        target, other = Target("fault_heap", 100, before=enter), Target("fault_heap", 100)
-        tracer = Tracer("-a", "--cgroup", group)
-        for one in (other, target):
-            one.say()
-            one.wait_objects()
-        expect("status", tracer.finish(signal.SIGINT), 0)
-        report = load_report(tracer.json_path)
-        expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
-        expect("minor faults", report["kernel"]["faults"]["minor"], target.objects()[0]["minflt"])
-        expect("break growth", report["kernel"]["brk"]["grown_bytes"], 100 * PAGE)
-        expect("the target's status", target.finish(), 0)
+        expect_drill_down(Target("fault_heap", 100, before=enter), "--cgroup", group)
     finally:
         wait_until("the group to be empty", lambda: _rmdir(group))
 
@@ -179,13 +160,9 @@ def target_in_a_container_is_found_by_its_host_pid():
     target = Target("stack_c", 123, 3, wrap=UNSHARE)
     expect("its own idea of its pid", target.own_pid, 1)
     pid = inner(target, "stack_c")
-    tracer = Tracer("-p", pid)
-    target.say()
-    target.wait_objects()
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    expect("processes", [p["pid"] for p in report["processes"]], [pid])
-    expect_stack_c(report, 123)
+    run = observe(target, "-p", pid)
+    expect("processes", [p["pid"] for p in run.report["processes"]], [pid])
+    expect_stack_c(run.report, 123)
     target.finish()
 
 
@@ -193,12 +170,8 @@ def target_in_a_container_is_found_by_its_host_pid():
 def counts_in_a_container_are_exact():
     target = Target("fault_anon", 100, 200, wrap=UNSHARE)
     pid = inner(target, "fault_anon")
-    tracer = Tracer("-p", pid)
-    target.say()
-    result = target.wait_objects()[0]
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    expect("minor faults", report["kernel"]["faults"]["minor"], result["minflt"])
+    run = observe(target, "-p", pid)
+    expect("minor faults", run.report["kernel"]["faults"]["minor"], run.result["minflt"])
     target.finish()
 
 
@@ -226,13 +199,9 @@ def files_are_found_through_the_targets_root():
                     wrap=("unshare", "--mount", "sh", "-c", script, where, prog("stack_c"),
                                              *needed, "--"))
     expect("what the host sees of the target's root", os.listdir(where), [])
-    tracer = Tracer("-p", target.pid)
-    target.say()
-    target.wait_objects()
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    expect("processes", [p["pid"] for p in report["processes"]], [target.pid])
-    module = expect_stack_c(report, 123)
+    run = observe(target, "-p", target.pid)
+    expect("processes", [p["pid"] for p in run.report["processes"]], [target.pid])
+    module = expect_stack_c(run.report, 123)
     expect_true("the module is named as in the target's mounts", module.endswith("/inside"), module)
     target.finish()
 

@@ -4,10 +4,10 @@ when the file or the process is gone by the time of the report."""
 
 import os
 import shutil
-import signal
 
 from harness import (PAGE, Failure, Target, Tracer, attach, case, expect, expect_at_least,
-                     expect_match, expect_true, launch, load_report, prog, source_line, tmp)
+                     expect_match, expect_true, launch, load_report, observe, prog, source_line,
+                     tmp)
 
 
 def names(site):
@@ -76,52 +76,44 @@ def a_process_that_ended():
     expect_stack_c(run.report, 123, prog("stack_c"))
 
 
+def copy_of_stack_c(name):
+    """A file of its own, and a target that runs it."""
+    path = tmp(name)
+    shutil.copy(prog("stack_c"), path)
+    return path, Target(path, 123, 3)
+
+
 @case
 def a_program_file_deleted_while_it_runs():
-    path = tmp("gone")
-    shutil.copy(prog("stack_c"), path)
-    target = Target(path, 123, 3)
+    path, target = copy_of_stack_c("gone")
     tracer = Tracer("-p", target.pid)
     os.unlink(path)
     target.say()
     target.wait_objects()
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    expect_stack_c(load_report(tracer.json_path), 123)
+    expect_stack_c(tracer.report(), 123)
 
 
 @case
 def a_program_file_deleted_before_the_attach():
-    path = tmp("gone")
-    shutil.copy(prog("stack_c"), path)
-    target = Target(path, 123, 3)
+    path, target = copy_of_stack_c("gone")
     os.unlink(path)
-    tracer = Tracer("-p", target.pid)
-    target.say()
-    target.wait_objects()
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    expect_stack_c(load_report(tracer.json_path), 123)
+    run = observe(target, "-p", target.pid)
+    expect_stack_c(run.report, 123)
 
 
 @case
 def a_program_file_replaced_while_it_runs():
     """The names are those of the file that runs, not of the one that took its name."""
-    path = tmp("replaced")
-    shutil.copy(prog("stack_c"), path)
-    target = Target(path, 123, 3)
+    path, target = copy_of_stack_c("replaced")
     os.unlink(path)
     shutil.copy(prog("calls_six"), path)
-    tracer = Tracer("-p", target.pid)
-    target.say()
-    target.wait_objects()
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    expect_stack_c(load_report(tracer.json_path), 123)
+    run = observe(target, "-p", target.pid)
+    expect_stack_c(run.report, 123)
 
 
 @case
 def a_process_and_its_file_are_gone():
-    path = tmp("gone")
-    shutil.copy(prog("stack_c"), path)
-    target = Target(path, 123, 3)
+    path, target = copy_of_stack_c("gone")
     tracer = Tracer("-p", target.pid)
     os.unlink(path)
     target.say()

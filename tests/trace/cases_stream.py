@@ -4,23 +4,18 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
 
-from harness import (CALLS, ENV, MEMTRACE, PATIENCE, Failure, Target, Tracer, case, expect,
-                     expect_at_least, expect_true, launch, load_report, prog, tmp)
+from harness import (CALLS, ENV, MEMTRACE, PATIENCE, Failure, Target, case, expect, expect_at_least,
+                     expect_true, launch, observe, prog, tmp)
 from stream import calls, faults, mask, parse
 
 
 def stream_of(name, *args, opts=()):
     """Attach with -s, let the program do its phase; its result, the lines."""
     target = Target(name, *args)
-    tracer = Tracer("-s", "-p", target.pid, *opts)
-    target.say()
-    result = target.wait_objects()[0]
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    load_report(tracer.json_path)
-    return result, parse(tracer.out.text())
+    run = observe(target, "-s", "-p", target.pid, *opts)
+    return run.result, parse(run.out)
 
 
 def strace_lines(argv):
@@ -50,11 +45,8 @@ def calls_read_as_strace_prints_them():
 def lines_are_in_time_order():
     """Also those of several threads on several CPUs."""
     target = Target("calls_threads", 6, 1000)
-    tracer = Tracer("-s", "-p", target.pid)
-    target.say()
-    target.wait_objects(6)
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    lines = parse(tracer.out.text())
+    run = observe(target, "-s", "-p", target.pid, results=6)
+    lines = parse(run.out)
     expect_at_least("lines", len(lines), 12000)
     for before, after in zip(lines, lines[1:]):
         if after.seconds < before.seconds:
@@ -66,16 +58,12 @@ def lines_are_in_time_order():
 def lines_are_the_events():
     """One line an event: no more, no fewer than the report counts."""
     target = Target("fault_anon", 100, 100)
-    tracer = Tracer("-s", "-p", target.pid)
-    target.say()
-    target.wait_objects()
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    lines = parse(tracer.out.text())
+    run = observe(target, "-s", "-p", target.pid)
+    lines = parse(run.out)
     expect("fault lines", len(faults(lines)),
-           report["kernel"]["faults"]["minor"] + report["kernel"]["faults"]["major"])
+           run.report["kernel"]["faults"]["minor"] + run.report["kernel"]["faults"]["major"])
     for name in CALLS:
-        expect("%s lines" % name, len(calls(lines, name)), report["kernel"][name]["calls"])
+        expect("%s lines" % name, len(calls(lines, name)), run.report["kernel"][name]["calls"])
 
 
 @case

@@ -6,7 +6,8 @@ import resource
 import signal
 
 from harness import (PAGE, PATIENCE, Target, Tracer, attach, case, expect, expect_at_least,
-                     expect_match, expect_true, launch, load_report, prog, set_id_copy, tmp)
+                     expect_match, expect_true, launch, load_report, observe, prog, set_id_copy,
+                     tmp)
 from strace import expect_same_calls, strace
 from stream import calls, faults, parse
 
@@ -14,13 +15,9 @@ from stream import calls, faults, parse
 @case
 def every_call_has_its_thread():
     target = Target("calls_threads", 5, 200)
-    tracer = Tracer("-s", "-p", target.pid)
-    target.say()
-    threads = target.wait_objects(5)
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    load_report(tracer.json_path)
-    lines = parse(tracer.out.text())
-    for one in threads:
+    run = observe(target, "-s", "-p", target.pid, results=5)
+    lines = parse(run.out)
+    for one in run.results:
         own = [l for l in calls(lines, "munmap") if l.args[1] == str(one["length"])]
         expect("munmap(.., %d): threads" % one["length"], {l.tid for l in own}, {one["tid"]})
         expect("munmap(.., %d): calls" % one["length"], len(own), one["times"])
@@ -32,14 +29,10 @@ def threads_that_exist_before_the_attach():
     for threads, limit in ((3, 1024), (60, 24)):
         target = Target("calls_threads", threads, 50, "before")
         # few descriptors are no obstacle: there may be some for each thread
-        tracer = Tracer("-s", "-p", target.pid, before=lambda limit=limit: soft_limit(
-            resource.RLIMIT_NOFILE, limit))
-        target.say()
-        results = target.wait_objects(threads)
-        expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-        load_report(tracer.json_path)
-        lines = calls(parse(tracer.out.text()), "munmap")
-        for one in results:
+        run = observe(target, "-s", "-p", target.pid, before=lambda limit=limit: soft_limit(
+            resource.RLIMIT_NOFILE, limit), results=threads)
+        lines = calls(parse(run.out), "munmap")
+        for one in run.results:
             own = [l.tid for l in lines if l.args[1] == str(one["length"])]
             expect("munmap(.., %d): threads" % one["length"], own, [one["tid"]] * one["times"])
 
@@ -52,8 +45,7 @@ def faults_of_threads_that_exist_before_the_attach():
     target.say()
     target.wait_objects(20)
     after = minflt(target.pid)
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
+    report = tracer.report()
     expect("faults (by /proc/PID/stat)", report["kernel"]["faults"]["minor"], after - before)
     expect("threads", report["processes"][0]["threads"], 21)
 
@@ -78,12 +70,9 @@ def commands_keep_their_limits():
 @case
 def every_fault_has_its_thread():
     target = Target("fault_threads", 4, 250)
-    tracer = Tracer("-s", "-p", target.pid)
-    target.say()
-    threads = target.wait_objects(5)[1:]
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    lines = faults(parse(tracer.out.text()))
-    for one in threads:
+    run = observe(target, "-s", "-p", target.pid, results=5)
+    lines = faults(parse(run.out))
+    for one in run.results[1:]:
         end = one["from"] + one["pages"] * PAGE
         own = [l for l in lines if one["from"] <= l.address < end]
         expect("thread %d: threads that fault in its memory" % one["tid"], {l.tid for l in own},
@@ -164,18 +153,14 @@ def spawned_child_is_not_followed():
 @case
 def thread_and_leader_that_end_early():
     target = Target("task_thread_exit", 25)
-    tracer = Tracer("-s", "-p", target.pid)
-    target.say()
-    result = target.wait_objects()[0]
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    lines = [l for l in calls(parse(tracer.out.text()), "mmap")
-             if l.args[1] == str(result["length"])]
+    run = observe(target, "-s", "-p", target.pid)
+    lines = [l for l in calls(parse(run.out), "mmap")
+             if l.args[1] == str(run.result["length"])]
     expect("calls of the last thread", len(lines), 25)
-    expect("their thread", {l.tid for l in lines}, {result["tid"]})
+    expect("their thread", {l.tid for l in lines}, {run.result["tid"]})
     expect("their process", {l.pid for l in lines}, {target.pid})
-    expect("threads", report["processes"][0]["threads"], 3)
-    expect("ended", report["processes"][0]["ended"], False)
+    expect("threads", run.report["processes"][0]["threads"], 3)
+    expect("ended", run.report["processes"][0]["ended"], False)
     expect("the target's status", target.finish(), 3)
 
 
@@ -276,8 +261,7 @@ def attached_to_several():
     for target in (first, second):
         target.say()
         results.append(target.wait_objects()[0])
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
+    report = tracer.report()
     expect("processes", sorted(p["pid"] for p in report["processes"]),
            sorted((first.pid, second.pid)))
     for target, result in ((first, results[0]), (second, results[1])):
@@ -296,8 +280,7 @@ def nobody_else_is_traced():
     other.wait_objects()
     traced.say()
     result = traced.wait_objects()[0]
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
+    report = tracer.report()
     expect("processes", [p["pid"] for p in report["processes"]], [traced.pid])
     expect("faults", report["kernel"]["faults"]["minor"], result["minflt"])
     expect("faults seen", report["events"]["by_kind"]["fault"]["seen"], result["minflt"])
@@ -310,8 +293,7 @@ def two_tracers_at_once():
     target.say()
     result = target.wait_objects()[0]
     for tracer in (first, second):
-        expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-        report = load_report(tracer.json_path)
+        report = tracer.report()
         expect("faults", report["kernel"]["faults"]["minor"], result["minflt"])
     expect_true("the target goes on", target.popen.poll() is None)
 
@@ -320,15 +302,11 @@ def two_tracers_at_once():
 def a_process_may_take_another_name():
     """Its first thread's name is its own; events before keep the old one."""
     target = Target("task_rename", "second name")
-    tracer = Tracer("-s", "-p", target.pid)
-    target.say()
-    target.wait_objects()
-    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
-    report = load_report(tracer.json_path)
-    named = [(int(l.args[1]) // PAGE, l.comm) for l in calls(parse(tracer.out.text()), "munmap")]
+    run = observe(target, "-s", "-p", target.pid)
+    named = [(int(l.args[1]) // PAGE, l.comm) for l in calls(parse(run.out), "munmap")]
     expect("names at the calls of 1, 2 and 3 pages", [n for n in named if n[0] <= 3],
            [(1, "task_rename"), (2, "second name"), (3, "second name")])
-    expect("name in the report", report["processes"][0]["comm"], "second name")
+    expect("name in the report", run.report["processes"][0]["comm"], "second name")
 
 
 def names_of(site):

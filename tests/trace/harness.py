@@ -369,6 +369,11 @@ class Tracer(Proc):
         super().__init__([MEMTRACE, "--json=" + self.json_path, *args], **more)
         self.wait_ready(targets)
 
+    def report(self, lossy=False):
+        """End it, and what it reports."""
+        expect("memtrace's status", self.finish(signal.SIGINT), 0)
+        return load_report(self.json_path, lossy)
+
 
 class Run:
     """What came of tracing: exit status, outputs, report, the program's own results."""
@@ -472,20 +477,26 @@ def launch(argv, *, opts=(), wrap=(), lossy=False, status=None, **more):
                proc.objects() if proc.out else [])
 
 
-def attach(name, *args, opts=(), results=1, lossy=False, **more):
-    """Attach to one of our programs, let it do its phase, detach, let it end."""
-    target = Target(name, *args, **more)
-    tracer = Tracer("-p", target.pid, *opts)
+def observe(target, *args, results=1, lossy=False, **more):
+    """memtrace ARGS while a target that is ready does its phase."""
+    tracer = Tracer(*args, **more)
     target.say()
     got = target.wait_objects(results)
     status = tracer.finish(signal.SIGINT)
     if status != 0:
-        raise Failure("memtrace -p: expected status 0 got %d: %s" % (status, tracer.seen()))
+        raise Failure("memtrace %s: expected status 0 got %d: %s" % (args, status, tracer.seen()))
     report = load_report(tracer.json_path, lossy)
-    check_space(process_of(report, target.pid), lossy)
-    expect("the target's own status", target.finish(), 0)
     run = Run(status, tracer.out.text(), tracer.err.text(), report, got)
     run.pid = target.pid
+    return run
+
+
+def attach(name, *args, opts=(), results=1, lossy=False, **more):
+    """Attach to one of our programs, let it do its phase, detach, let it end."""
+    target = Target(name, *args, **more)
+    run = observe(target, "-p", target.pid, *opts, results=results, lossy=lossy)
+    check_space(run.process(run.pid), lossy)
+    expect("the target's own status", target.finish(), 0)
     return run
 
 

@@ -32,7 +32,8 @@ def perf_and_memtrace(argv):
     proc = Proc(in_tracefs([MEMTRACE, "--json=" + path, "--", *perf_argv(table, argv)]))
     status = proc.finish()
     if status != 0:
-        raise Failure("memtrace -- perf trace: expected status 0 got %d: %s" % (status, proc.seen()))
+        raise Failure("memtrace -- perf trace: expected status 0 got %d: %s" % (
+            status, proc.seen()))
     report = load_report(path)
     return _read_table(table), _sum_but_root(report)
 

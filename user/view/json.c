@@ -36,11 +36,9 @@ static void put_histogram(struct json *j, const uint64_t *histogram)
 
 	json__open(j, "histogram_ns", '[');
 	for (i = 0; i < HIST_BUCKETS; i++) {
-		json__open_flat(j, NULL, '{');
-		json__u64(j, "from_ns", i ? 1ull << i : 0);
-		json__u64(j, "to_ns", i + 1 < HIST_BUCKETS ? 2ull << i : UNKNOWN);
-		json__u64(j, "count", histogram[i]);
-		json__close(j, '}');
+		JSON_NUMBERS(j, NULL, {"from_ns", i ? 1ull << i : 0},
+			     {"to_ns", i + 1 < HIST_BUCKETS ? 2ull << i : UNKNOWN},
+			     {"count", histogram[i]});
 	}
 	json__close(j, ']');
 }
@@ -82,10 +80,8 @@ static void put_regions(struct json *j, const struct region_stats *regions)
 		json__u64(j, "mappings", regions[i].mappings);
 		json__u64(j, "bytes", regions[i].bytes);
 		json__u64(j, "resident_bytes", regions[i].resident_bytes);
-		json__open(j, "faults", '{');
-		json__u64(j, "minor", regions[i].faults_minor);
-		json__u64(j, "major", regions[i].faults_major);
-		json__close(j, '}');
+		JSON_NUMBERS(j, "faults", {"minor", regions[i].faults_minor},
+			     {"major", regions[i].faults_major});
 		json__close(j, '}');
 	}
 	json__close(j, '}');
@@ -151,11 +147,9 @@ static void put_events(struct json *j, const struct report *r)
 	json__close(j, '}');
 	json__open(j, "by_kind", '{');
 	for (i = REC_NONE + 1; i < REC_KINDS; i++) {
-		json__open_flat(j, rec_kind_name[i], '{');
-		json__u64(j, "seen", r->events[i].seen);
-		json__u64(j, "delivered", less(r->events[i].seen, r->events[i].lost));
-		json__u64(j, "lost", r->events[i].lost);
-		json__close(j, '}');
+		JSON_NUMBERS(j, rec_kind_name[i], {"seen", r->events[i].seen},
+			     {"delivered", less(r->events[i].seen, r->events[i].lost)},
+			     {"lost", r->events[i].lost});
 	}
 	json__close(j, '}');
 	json__close(j, '}');
@@ -171,17 +165,10 @@ static void put_rss(struct json *j, const struct report *r)
 		return;
 	}
 	/* The kernel plane alone knows the break from mappings, not who uses either. */
-	json__open_flat(j, "parts", '{');
-	json__null(j, "live");
-	json__null(j, "retained");
-	json__null(j, "allocator");
-	json__u64(j, "heap", r->rss_parts_heap);
-	json__u64(j, "direct_mmap", r->rss_parts_direct_mmap);
-	json__u64(j, "file", r->rss_parts_file);
-	json__u64(j, "stack", r->rss_parts_stack);
-	json__u64(j, "other", r->rss_parts_other);
-	json__u64(j, "unknown", r->rss_parts_unknown);
-	json__close(j, '}');
+	JSON_NUMBERS(j, "parts", {"live", UNKNOWN}, {"retained", UNKNOWN}, {"allocator", UNKNOWN},
+		     {"heap", r->rss_parts_heap}, {"direct_mmap", r->rss_parts_direct_mmap},
+		     {"file", r->rss_parts_file}, {"stack", r->rss_parts_stack},
+		     {"other", r->rss_parts_other}, {"unknown", r->rss_parts_unknown});
 	json__close(j, '}');
 }
 
@@ -191,11 +178,9 @@ static void put_mapped(struct json *j, const struct report *r)
 
 	json__open(j, "mapped", '[');
 	for (i = 0; i < r->nmapped; i++) {
-		json__open_flat(j, NULL, '{');
-		json__u64(j, "t_ns", r->mapped[i].t_ns);
-		json__u64(j, "mapped_bytes", r->mapped[i].mapped_bytes);
-		json__u64(j, "heap_bytes", r->mapped[i].heap_bytes);
-		json__close(j, '}');
+		JSON_NUMBERS(j, NULL, {"t_ns", r->mapped[i].t_ns},
+			     {"mapped_bytes", r->mapped[i].mapped_bytes},
+			     {"heap_bytes", r->mapped[i].heap_bytes});
 	}
 	json__close(j, ']');
 }
@@ -241,11 +226,8 @@ static void put_site(struct json *j, const struct site *site)
 	json__u64(j, "syscall_ns", site->call_ns);
 	json__u64(j, "bytes", site->mapped_bytes);
 	json__u64(j, "unmapped_bytes", site->unmapped_bytes);
-	json__open_flat(j, "faults", '{');
-	json__u64(j, "minor", site->faults.minor);
-	json__u64(j, "major", site->faults.major);
-	json__u64(j, "cow", site->faults.cow);
-	json__close(j, '}');
+	JSON_NUMBERS(j, "faults", {"minor", site->faults.minor}, {"major", site->faults.major},
+		     {"cow", site->faults.cow});
 	json__u64(j, "fault_ns", site->faults.time_ns);
 	json__null(j, "frees");
 	json__null(j, "live_blocks");
@@ -256,11 +238,8 @@ static void put_site(struct json *j, const struct site *site)
 
 static void put_stacks(struct json *j, const struct report *r)
 {
-	json__open_flat(j, "stacks", '{');
-	json__u64(j, "distinct", r->stacks);
-	json__u64(j, "failed", r->stacks_failed);
-	json__u64(j, "truncated", r->stacks_truncated);
-	json__close(j, '}');
+	JSON_NUMBERS(j, "stacks", {"distinct", r->stacks}, {"failed", r->stacks_failed},
+		     {"truncated", r->stacks_truncated});
 }
 
 int view__json(FILE *out, const struct report *r)

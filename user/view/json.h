@@ -23,6 +23,15 @@ void json__null(struct json *j, const char *key);
 /* UNKNOWN is null. */
 void json__u64(struct json *j, const char *key, uint64_t n);
 void json__bool(struct json *j, const char *key, bool value);
+/* An object of numbers, on one line. */
+struct json_number {
+	const char *key;
+	uint64_t n;
+};
+void json__numbers(struct json *j, const char *key, const struct json_number *numbers, size_t count);
+#define JSON_NUMBERS(j, key, ...)                                        \
+	json__numbers(j, key, (const struct json_number[]){__VA_ARGS__}, \
+		      sizeof((const struct json_number[]){__VA_ARGS__}) / sizeof(struct json_number))
 /* Any bytes; NULL is null. */
 void json__string(struct json *j, const char *key, const char *text);
 

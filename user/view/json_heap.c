@@ -59,10 +59,7 @@ static void put_syscalls(struct json *j, const uint64_t *syscalls)
 
 static void put_faults(struct json *j, const char *key, uint64_t minor, uint64_t major)
 {
-	json__open_flat(j, key, '{');
-	json__u64(j, "minor", minor);
-	json__u64(j, "major", major);
-	json__close(j, '}');
+	JSON_NUMBERS(j, key, {"minor", minor}, {"major", major});
 }
 
 /* What the kernel did in the calls, and in first touches of blocks outside of them. */
@@ -73,11 +70,8 @@ static void put_join(struct json *j, const struct heap_stats *h)
 	json__u64(j, "syscall_ns", h->syscall_ns);
 	put_faults(j, "faults", h->inside_minor, h->inside_major);
 	json__u64(j, "fault_ns", h->inside_ns);
-	json__open_flat(j, "without_site", '{');
-	json__u64(j, "syscalls", h->unplaced_syscalls);
-	json__u64(j, "faults", h->unplaced_faults);
-	json__u64(j, "time_ns", h->unplaced_ns);
-	json__close(j, '}');
+	JSON_NUMBERS(j, "without_site", {"syscalls", h->unplaced_syscalls},
+		     {"faults", h->unplaced_faults}, {"time_ns", h->unplaced_ns});
 	json__close(j, '}');
 	json__open(j, "first_touch", '{');
 	put_faults(j, "faults", h->touch_minor, h->touch_major);
@@ -177,16 +171,9 @@ void json__hooks(struct json *j, const struct report *r)
 
 void json__parts(struct json *j, const struct resident_parts *p)
 {
-	json__open_flat(j, "parts", '{');
-	json__u64(j, "live", p->live);
-	json__u64(j, "retained", p->retained);
-	json__u64(j, "allocator", p->allocator);
-	json__u64(j, "direct_mmap", p->direct_mmap);
-	json__u64(j, "file", p->file);
-	json__u64(j, "stack", p->stack);
-	json__u64(j, "other", p->other);
-	json__u64(j, "unknown", p->unknown);
-	json__close(j, '}');
+	JSON_NUMBERS(j, "parts", {"live", p->live}, {"retained", p->retained},
+		     {"allocator", p->allocator}, {"direct_mmap", p->direct_mmap}, {"file", p->file},
+		     {"stack", p->stack}, {"other", p->other}, {"unknown", p->unknown});
 }
 
 void json__heap_site(struct json *j, const struct site_heap *s)
@@ -203,11 +190,9 @@ void json__heap_site(struct json *j, const struct site_heap *s)
 	json__u64(j, "resident_bytes", s->resident_bytes);
 	put_syscalls(j, s->syscalls);
 	json__u64(j, "syscall_ns", s->syscall_ns);
-	json__open_flat(j, "faults", '{');
-	json__u64(j, "minor", s->inside_minor + s->touch_minor);
-	json__u64(j, "major", s->inside_major + s->touch_major);
-	json__u64(j, "inside_calls", s->inside_minor + s->inside_major);
-	json__u64(j, "first_touch", s->touch_minor + s->touch_major);
-	json__close(j, '}');
+	JSON_NUMBERS(j, "faults", {"minor", s->inside_minor + s->touch_minor},
+		     {"major", s->inside_major + s->touch_major},
+		     {"inside_calls", s->inside_minor + s->inside_major},
+		     {"first_touch", s->touch_minor + s->touch_major});
 	json__u64(j, "fault_ns", s->fault_ns);
 }

@@ -74,6 +74,14 @@ void json__u64(struct json *j, const char *key, uint64_t n)
 		sink__dec(&j->s, n);
 }
 
+void json__numbers(struct json *j, const char *key, const struct json_number *numbers, size_t count)
+{
+	json__open_flat(j, key, '{');
+	for (; count; count--, numbers++)
+		json__u64(j, numbers->key, numbers->n);
+	json__close(j, '}');
+}
+
 void json__bool(struct json *j, const char *key, bool value)
 {
 	json__item(j, key);
