@@ -333,8 +333,9 @@ struct event_counts {
 /* What the machine-wide mode keeps of a process instead of records; per CPU. */
 struct machine_row {
 	__u64 calls[VMCALLS], failed[VMCALLS];
-	__u64 mapped_bytes, unmapped_bytes; /* by mmap and munmap, page-rounded */
+	__u64 bytes[VMCALLS]; /* lengths of those that succeeded, page-rounded; none of brk */
 	__u64 grown_bytes, shrunk_bytes; /* the break */
+	__u64 remap_grown_bytes, remap_shrunk_bytes; /* mremap: from the old size to the new */
 	__u64 minor, major;
 	__u64 comm_ns; /* when comm was taken: rows are per CPU, and the latest has the name */
 	char comm[16];

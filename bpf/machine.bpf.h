@@ -64,6 +64,11 @@ static __always_inline void machine__brk(struct task_struct *t, struct machine_r
 		count__add(&c->missed_tasks);
 }
 
+static __always_inline __u64 machine__pages_up(__u64 bytes)
+{
+	return (bytes + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
+}
+
 /* What of a call's arguments counts: brk's address, else the length. */
 static __always_inline __u64 machine__arg(struct pt_regs *regs, __u32 kind, int compat)
 {
@@ -78,6 +83,19 @@ static __always_inline __u64 machine__arg(struct pt_regs *regs, __u32 kind, int 
 	bpf_probe_read_user(&old_mmap_len, sizeof(old_mmap_len),
 			    (void *)((regs->bx & 0xffffffff) + 4));
 	return old_mmap_len;
+}
+
+/* The third argument is in the same register in both tables. */
+static __always_inline __u64 machine__mremap(struct pt_regs *regs, struct machine_row *row,
+					     __u64 old, int compat)
+{
+	__u64 now = machine__pages_up(compat ? regs->dx & 0xffffffff : regs->dx);
+
+	if (now > old)
+		__sync_fetch_and_add(&row->remap_grown_bytes, now - old);
+	else
+		__sync_fetch_and_add(&row->remap_shrunk_bytes, old - now);
+	return now;
 }
 
 SEC("tp_btf/sys_exit")
@@ -112,11 +130,10 @@ int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
 		count__add(&row->failed[kind - REC_BRK]);
 		return 0;
 	}
-	arg = (arg + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT;
-	if (kind == REC_MMAP)
-		__sync_fetch_and_add(&row->mapped_bytes, arg);
-	else if (kind == REC_MUNMAP)
-		__sync_fetch_and_add(&row->unmapped_bytes, arg);
+	arg = machine__pages_up(arg);
+	if (kind == REC_MREMAP)
+		arg = machine__mremap(regs, row, arg, compat);
+	__sync_fetch_and_add(&row->bytes[kind - REC_BRK], arg);
 	return 0;
 }
 

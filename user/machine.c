@@ -146,6 +146,16 @@ static uint64_t sum_calls(const struct machine_row *r)
 	return n;
 }
 
+static uint64_t sum_mapped(const struct machine_row *r)
+{
+	return r->bytes[CALL_MMAP] + r->grown_bytes + r->remap_grown_bytes;
+}
+
+static uint64_t sum_unmapped(const struct machine_row *r)
+{
+	return r->bytes[CALL_MUNMAP] + r->shrunk_bytes + r->remap_shrunk_bytes;
+}
+
 /* A table row: rates since `before` over `seconds`. */
 static struct table_row row__show(const struct row *r, const struct machine_row *before,
 				  double seconds)
@@ -164,12 +174,8 @@ static struct table_row row__show(const struct row *r, const struct machine_row 
 	t.faults_per_s = (t.faults - before->minor - before->major) / seconds;
 	t.major_per_s = (r->now.major - before->major) / seconds;
 	t.calls_per_s = (t.calls - sum_calls(before)) / seconds;
-	t.mapped_per_s = (r->now.mapped_bytes + r->now.grown_bytes - before->mapped_bytes -
-			  before->grown_bytes) /
-			 seconds;
-	t.unmapped_per_s = (r->now.unmapped_bytes + r->now.shrunk_bytes - before->unmapped_bytes -
-			    before->shrunk_bytes) /
-			   seconds;
+	t.mapped_per_s = (sum_mapped(&r->now) - sum_mapped(before)) / seconds;
+	t.unmapped_per_s = (sum_unmapped(&r->now) - sum_unmapped(before)) / seconds;
 	return t;
 }
 
@@ -238,14 +244,15 @@ static void row__report(struct process_report *p, const struct row *r, uint64_t 
 	for (i = 0; i < VMCALLS; i++) {
 		p->call[i] = (struct call_stats){.calls = r->now.calls[i],
 						 .failed = r->now.failed[i],
-						 .bytes = UNKNOWN,
+						 .bytes = r->now.bytes[i],
 						 .time_ns = UNKNOWN,
 						 .grown_bytes = UNKNOWN,
 						 .shrunk_bytes = UNKNOWN,
 						 .populated = UNKNOWN};
 	}
-	p->call[CALL_MMAP].bytes = r->now.mapped_bytes;
-	p->call[CALL_MUNMAP].bytes = r->now.unmapped_bytes;
+	p->call[CALL_BRK].bytes = r->now.grown_bytes + r->now.shrunk_bytes;
+	p->call[CALL_MREMAP].grown_bytes = r->now.remap_grown_bytes;
+	p->call[CALL_MREMAP].shrunk_bytes = r->now.remap_shrunk_bytes;
 	p->call[CALL_BRK].grown_bytes = r->now.grown_bytes;
 	p->call[CALL_BRK].shrunk_bytes = r->now.shrunk_bytes;
 	memset(&p->faults, 0xff, sizeof(p->faults));
