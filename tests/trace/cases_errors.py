@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 
-from harness import (ENV, MEMTRACE, Proc, Target, Tracer, case, expect, expect_match,
-                     expect_true, launch, load_report, memtrace, parents, prog, tmp, wait_until)
+from harness import (ENV, MEMTRACE, PAGE, Proc, Target, Tracer, case, check_space, expect,
+                     expect_match, expect_true, launch, load_report, memtrace, parents, process_of,
+                     prog, tmp, wait_until)
 
 
 def expect_error(status, pattern, *args, **more):
@@ -208,6 +209,30 @@ def without_privilege_the_capability_is_named():
         expect_match("%s: message" % (args,), run.err.text(),
                      r"CAP_(BPF|PERFMON|SYS_ADMIN|SYS_PTRACE)|root")
         expect("%s: standard output" % (args,), run.out.text(), "")
+
+
+ENOUGH = "+bpf,+perfmon,+sys_ptrace"
+
+
+@case(needs=("bpf", "ambient-capabilities"))
+def three_capabilities_are_enough():
+    """What the README has setcap give it is all that it needs, also for another user's process."""
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+            "--inh-caps=" + ENOUGH, "--ambient-caps=" + ENOUGH)
+    target = Target("fault_heap", 70)
+    out = tmp("out")
+    os.mkdir(out)
+    os.chmod(out, 0o777)
+    proc = Proc([*user, public_copy(), "--json=" + out + "/report.json", "-p", target.pid])
+    proc.wait_ready()
+    target.say()
+    result = target.wait_objects()[0]
+    expect("status", proc.finish(signal.SIGINT), 0)
+    report = load_report(out + "/report.json")
+    expect("minor faults", report["kernel"]["faults"]["minor"], result["minflt"])
+    expect("break growth", report["kernel"]["brk"]["grown_bytes"], 70 * PAGE)
+    check_space(process_of(report, target.pid), lossy=False)
+    expect("the target's status", target.finish(), 0)
 
 
 @case(needs=("root", "setpriv"))

@@ -193,6 +193,9 @@ CAPABILITIES = {
     "mount": lambda: _succeeds("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"),
     "setpriv": lambda: _succeeds("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                  "true"),
+    "ambient-capabilities": lambda: _succeeds(
+        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+        "--inh-caps=+bpf,+perfmon,+sys_ptrace", "--ambient-caps=+bpf,+perfmon,+sys_ptrace", "true"),
     "set-id": _has_set_id,
     "userfaultfd": lambda: _succeeds(prog("task_in_call")),
     "full-device": lambda: os.path.exists("/dev/full"),
