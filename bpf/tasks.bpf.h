@@ -224,6 +224,9 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	void *ring;
 	int last, code;
 
+	/* One that was traced has ended, whatever its name is by now. */
+	if (!s && t->bpf_storage)
+		s = bpf_task_storage_get(&threads, t, 0, 0);
 	if (!s)
 		return 0;
 	ring = ring__get();

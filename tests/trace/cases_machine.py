@@ -100,6 +100,21 @@ def drill_down_by_name():
     expect_drill_down(Target(path, 100), "--comm", "drill_me")
 
 
+@case
+def a_drill_down_knows_the_end_of_one_that_took_another_name():
+    path = tmp("drill_me")
+    shutil.copy(prog("task_rename"), path)
+    target = Target(path, "second name")
+    tracer = Tracer("-a", "--comm", "drill_me")
+    target.say()
+    target.wait_objects()
+    expect("the target's status", target.finish(), 0)
+    process = process_of(tracer.report(), target.pid)
+    expect("name", process["comm"], "second name")
+    expect("ended", process["ended"], True)
+    expect("exit status", process["exit_status"], 0)
+
+
 @case(needs=("bpf", "cgroup2"))
 def drill_down_by_cgroup():
     group = os.path.join(cgroup_root(), "memtrace-test-%d" % os.getpid())
