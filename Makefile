@@ -116,6 +116,7 @@ SKEL := $(if $(BPF_SRC),$(O)/memtrace.skel.h)
 UNIT := $(UNIT_SRC:%.c=$(O)/%)
 PROGS := $(patsubst tests/progs/%,$(O)/progs/%,$(basename $(PROG_SRC)))
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
+FLOOR := $(O)/bench/floor
 ALLOC_BENCH := $(ALLOC_BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
 C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests, \
 	$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch] $(d)/*/*.cpp)))
@@ -131,14 +132,14 @@ MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
 .PHONY: all progs unit mtalloc bench-progs bench-alloc-progs install uninstall clean check \
-	check-root check-bench-alloc check-vm bench bench-alloc run test deps format format-check lint \
-	help FORCE
+	check-root check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
+	format-check lint help FORCE
 all: $(O)/memtrace mtalloc
 
 mtalloc: $(MT_LIBS)
 progs: $(PROGS)
 unit: $(UNIT)
-bench-progs: $(BENCH)
+bench-progs: $(BENCH) $(FLOOR)
 bench-alloc-progs: $(ALLOC_BENCH)
 
 # Rebuilds what the flags shape when one of them changes.
@@ -261,9 +262,22 @@ $(O)/bench/%: tests/bench/%.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
 
+$(FLOOR).bpf.o: tests/bench/floor/floor.bpf.c $(O)/.config
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -MT $@ -c -o $@ $<
+
+$(FLOOR).skel.h: $(FLOOR).bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name floor_bpf >$@
+
+$(FLOOR): tests/bench/floor/floor.c $(FLOOR).skel.h $(O)/.config
+	$(call say,BENCH,$@)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -I$(@D) $(LIB_CFLAGS) $(DEPFLAGS) -o $@ $< $(LIBS)
+
 -include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d))
 -include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
-	$(ALLOC_BENCH:%=%.d)
+	$(ALLOC_BENCH:%=%.d) $(FLOOR).d $(FLOOR).bpf.o.d
 
 # ---- install --------------------------------------------------------------------------------
 
@@ -320,7 +334,7 @@ check-bench-alloc: mtalloc bench-alloc-progs
 
 test: deps
 	@tests/sum \
-		step 'build' '$(MAKE) all progs unit' \
+		step 'build' '$(MAKE) all progs bench-progs unit' \
 		suite 'unit tests' '$(MAKE) check' \
 		suite 'allocator benchmarks, briefly' '$(MAKE) check-bench-alloc' \
 		suite 'end-to-end tests' '$(MAKE) check-root'
@@ -333,6 +347,10 @@ check-vm:
 		step 'doctor on $(k)' 'tests/vm/run -k $(k) -c $(O)/vm -- $(O)/memtrace doctor' \
 		suite 'end-to-end tests on $(k)' \
 			"tests/vm/run -k $(k) -c $(O)/vm -t 3000 -- env $(TEST_ENV) IN_VM=$(k) tests/trace/run")
+
+# The hooks alone, with the least in them: what no tracer that has them can undercut.
+bench-floor: $(FLOOR)
+	@$(AS_ROOT) $(FLOOR) $(ARGS)
 
 bench: all progs bench-progs
 	@$(AS_ROOT) env $(TEST_ENV) BENCH='$(abspath $(O))/bench' tests/bench/run $(ARGS)
@@ -375,6 +393,7 @@ help:
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
 	@echo '  make bench         what tracing costs'
+	@echo '  make bench-floor   what its hooks alone cost'
 	@echo '  make bench-alloc   allocators compared: time, memory, instructions; ARGS="..."'
 	@echo '  make deps          install missing Debian packages'
 	@echo '  make format        clang-format in place; make format-check only looks'
