@@ -201,6 +201,28 @@ static void what_comes_in_order_is_kept_tightly(void **state)
 	assert_int_equal(blocks__memory(&tree[0]), 0);
 }
 
+/* Nodes at the lower end that go and come again. */
+static void what_was_emptied_is_filled_again(void **state)
+{
+	unsigned round, i, most;
+
+	(void)state;
+	for (round = 0; round < 200; round++) {
+		for (i = 0; i < 2000; i++)
+			put(0, 5000 + dice(10000), GRAIN, i);
+		most = 5000 + dice(5000);
+		for (i = 0; i < most; i++)
+			take(0, i);
+		for (i = most; i-- > most - 1000;) {
+			put(0, i, GRAIN, i);
+			look(0, i);
+		}
+		assert_same(0);
+		for (i = 0; i < PLACES; i++)
+			look(0, i);
+	}
+}
+
 static void trees_that_share_nodes_do_not_see_each_other(void **state)
 {
 	size_t i;
@@ -268,6 +290,7 @@ int main(void)
 		TEST(an_empty_tree_holds_nothing),
 		TEST(it_is_what_the_arrays_are),
 		TEST(what_comes_in_order_is_kept_tightly),
+		TEST(what_was_emptied_is_filled_again),
 		TEST(trees_that_share_nodes_do_not_see_each_other),
 		TEST(a_shared_tree_costs_a_reference),
 		TEST(a_size_beyond_any_heap_is_cut),

@@ -4,7 +4,8 @@
  * back. A node that became sparse is joined with a neighbour if both leave room in one node:
  * two neighbours together always have more than JOINED - 2 entries, which bounds the memory.
  *
- * key[0] of an inner node is not looked at: its first child takes all that is less than key[1].
+ * key[0] of an inner node is never looked at: its first child takes all that is less than
+ * key[1], also what belonged to a child before it that is gone.
  */
 #include "user/model/blocks.h"
 
@@ -52,11 +53,10 @@ static size_t node__bytes(unsigned level)
 	return level ? sizeof(struct inner) : sizeof(struct leaf);
 }
 
-/* How many keys are not greater than x. */
-static unsigned node__rank(const struct block_node *n, uint64_t x)
+/* How many of these are not greater than x. */
+static unsigned keys__rank(const uint64_t *keys, unsigned len, uint64_t x)
 {
-	const uint64_t *base = n->key;
-	unsigned len = n->n;
+	const uint64_t *base = keys;
 
 	if (!len)
 		return 0;
@@ -66,14 +66,17 @@ static unsigned node__rank(const struct block_node *n, uint64_t x)
 		base += base[half - 1] <= x ? half : 0;
 		len -= half;
 	}
-	return (unsigned)(base - n->key) + (*base <= x);
+	return (unsigned)(base - keys) + (*base <= x);
+}
+
+static unsigned leaf__rank(const struct block_node *n, uint64_t addr)
+{
+	return keys__rank(n->key, n->n, addr);
 }
 
 static unsigned inner__index(const struct block_node *n, uint64_t addr)
 {
-	unsigned rank = node__rank(n, addr);
-
-	return rank ? rank - 1 : 0;
+	return keys__rank(n->key + 1, n->n - 1, addr);
 }
 
 static void node__release(struct block_node *n, unsigned level)
@@ -223,7 +226,7 @@ int blocks__put(struct blocks *b, const struct block *in, struct block *old)
 		}
 		n = parent->child[i];
 	}
-	i = node__rank(n, in->addr);
+	i = leaf__rank(n, in->addr);
 	if (i && n->key[i - 1] == in->addr) {
 		leaf__get(n, i - 1, old);
 		as_leaf(n)->value[i - 1] = v;
@@ -251,7 +254,7 @@ static const struct block_node *blocks__leaf(const struct blocks *b, uint64_t ad
 bool blocks__at(const struct blocks *b, uint64_t addr, struct block *out)
 {
 	const struct block_node *n = blocks__leaf(b, addr);
-	unsigned i = n ? node__rank(n, addr) : 0;
+	unsigned i = n ? leaf__rank(n, addr) : 0;
 
 	if (!i || n->key[i - 1] != addr)
 		return false;
@@ -275,7 +278,7 @@ static bool blocks__before(const struct blocks *b, uint64_t addr, struct block *
 		}
 		n = as_inner(n)->child[i];
 	}
-	i = node__rank(n, addr);
+	i = leaf__rank(n, addr);
 	if (!i) {
 		/* All of this leaf is behind addr: the last of what is left of it. */
 		if (!left)
@@ -357,7 +360,7 @@ int blocks__take(struct blocks *b, uint64_t addr, struct block *out)
 			return -ENOMEM;
 		n = path[level]->child[at[level]];
 	}
-	i = node__rank(n, addr);
+	i = leaf__rank(n, addr);
 	if (!i || n->key[i - 1] != addr)
 		return 0;
 	leaf__get(n, i - 1, out);
