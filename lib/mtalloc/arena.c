@@ -10,8 +10,8 @@
 /* Shorter runs are of no use: slabs serve them. */
 #define RUN_PAGES_MIN (SLAB_MAX / PAGE + 1)
 /* Free pages that were written are kept up to this and a share of those in use. */
-#define KEEP_PAGES 128
-#define KEEP_SHARE 16
+#define KEEP_PAGES 256
+#define KEEP_SHARE 32
 #define SWING_LIMIT ((size_t)16 << 20)
 
 struct arena {

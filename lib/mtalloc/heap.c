@@ -19,6 +19,8 @@
 /* Outboxes are emptied early when much memory waits in one. */
 #define OUTBOX_BYTES 4096
 #define OUTBOX_BLOCKS 32
+/* When more than this waits for a thread that does not come, those who free give memory back. */
+#define WAITING_BYTES ((size_t)4 << 20)
 
 __thread struct thread _mt_thread = {
 	.direct = {[0 ... SMALL_MAX / ALIGNMENT] = &_mt_no_span},
@@ -85,17 +87,27 @@ static void drain_arena(struct heap *heap, struct span *span, struct freed freed
 	}
 }
 
-static void drain_span(struct heap *heap, struct span *span)
+/* False when somebody is giving the span's memory back: later. */
+static bool drain_span(struct heap *heap, struct span *span)
 {
-	struct freed freed =
-		freed__unpack(atomic_exchange_explicit(&span->remote, 0, memory_order_acq_rel));
+	uint64_t remote = atomic_load_explicit(&span->remote, memory_order_relaxed);
+	struct freed freed;
 
-	if (!freed.count)
-		return;
-	if (atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_SLAB)
+	do {
+		if (remote == REMOTE_CLAIMED)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&span->remote, &remote, 0,
+							memory_order_acq_rel, memory_order_relaxed));
+	freed = freed__unpack(remote);
+	if (remote == REMOTE_WHOLE)
+		_mt_slab_renew(heap, span);
+	else if (!remote)
+		return true;
+	else if (atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_SLAB)
 		_mt_slab_free_list(heap, span, freed);
 	else
 		drain_arena(heap, span, freed);
+	return true;
 }
 
 static void drain_orphan(struct heap *heap);
@@ -116,7 +128,7 @@ static void notify(struct span *span)
 		drain_orphan(heap);
 }
 
-/* Whether there was something. Spans that left the heap are handed on at the end. */
+/* Whether there was something. Spans that left the heap, or have to wait, are to be handed on. */
 static bool drain(struct heap *heap, struct span **strays)
 {
 	uint32_t id;
@@ -124,16 +136,17 @@ static bool drain(struct heap *heap, struct span **strays)
 	if (!atomic_load_explicit(&heap->pending, memory_order_relaxed))
 		return false;
 	id = atomic_exchange_explicit(&heap->pending, 0, memory_order_seq_cst);
+	atomic_store_explicit(&heap->waiting, 0, memory_order_relaxed);
 	while (id) {
 		struct span *span = _mt_span_by_id(id);
 
 		id = span->pending;
 		if (atomic_load_explicit(&span->heap, memory_order_relaxed) == heap->id) {
-			drain_span(heap, span);
-		} else {
-			span->pending = *strays ? _mt_span_id(*strays) : 0;
-			*strays = span;
+			if (drain_span(heap, span))
+				continue;
 		}
+		span->pending = *strays ? _mt_span_id(*strays) : 0;
+		*strays = span;
 	}
 	return true;
 }
@@ -148,27 +161,51 @@ static void hand_on(struct span *strays)
 	}
 }
 
+/* So much more waits for the heap of the span; whether that is more than shall stay with it. */
+static bool add_waiting(struct span *span, size_t bytes)
+{
+	struct heap *heap = heaps[atomic_load_explicit(&span->heap, memory_order_acquire)];
+
+	return atomic_fetch_add_explicit(&heap->waiting, bytes, memory_order_relaxed) > WAITING_BYTES;
+}
+
+/* All blocks of the slab, and much waits already: nobody else can touch it, so the memory goes. */
+static void give_back_whole(struct span *span)
+{
+	_mt_os_discard(span->start, GRANULE);
+	atomic_store_explicit(&span->remote, REMOTE_WHOLE, memory_order_release);
+}
+
 static void outbox__flush(struct outbox *box)
 {
 	struct span *span = box->span;
 	struct freed all = box->freed;
-	uint32_t count = all.count;
-	uint64_t old;
+	uint32_t count = all.count, capacity = UINT32_MAX;
+	uint64_t old, new;
 
 	if (!count)
 		return;
 	box->freed.count = 0;
 	box->span = NULL;
+	if (add_waiting(span, count * box->bytes) &&
+	    atomic_load_explicit(&span->kind, memory_order_relaxed) == SPAN_SLAB)
+		capacity = (uint32_t)(GRANULE / box->bytes);
 	old = atomic_load_explicit(&span->remote, memory_order_relaxed);
 	do {
 		struct freed before = freed__unpack(old);
 
+		if (unlikely(old >= REMOTE_WHOLE))
+			_mt_die("free", span->start + all.head,
+				"double free, its memory was given back", box->bytes);
 		*block__word(span->start + box->freed.tail) =
 			link__encode(old ? before.head : LINK_END);
 		all.tail = old ? before.tail : box->freed.tail;
 		all.count = before.count + count;
-	} while (!atomic_compare_exchange_weak_explicit(&span->remote, &old, freed__pack(all),
+		new = all.count == capacity ? REMOTE_CLAIMED : freed__pack(all);
+	} while (!atomic_compare_exchange_weak_explicit(&span->remote, &old, new,
 							memory_order_acq_rel, memory_order_relaxed));
+	if (new == REMOTE_CLAIMED)
+		give_back_whole(span);
 	if (!old)
 		notify(span);
 }
@@ -188,8 +225,11 @@ static void outbox__put(struct outbox *box, struct span *span, void *block)
 
 void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, size_t bytes)
 {
-	struct outbox single = {0}, *box;
+	struct outbox single = {.bytes = (uint32_t)bytes}, *box;
 
+	/* A run's pages but the first, which has the link. */
+	if (bytes > SLAB_MAX && add_waiting(span, 0))
+		_mt_os_discard((char *)block + _mt_os_page, bytes - _mt_os_page);
 	if (!mine) {
 		outbox__put(&single, span, block);
 		outbox__flush(&single);
@@ -198,6 +238,7 @@ void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, siz
 	box = &mine->outbox[((uintptr_t)span >> 6) % OUTBOXES];
 	if (box->span != span) {
 		outbox__flush(box);
+		box->bytes = (uint32_t)bytes;
 		box->left = bytes < OUTBOX_BYTES / OUTBOX_BLOCKS ? OUTBOX_BLOCKS :
 								   (uint32_t)(OUTBOX_BYTES / bytes);
 	}

@@ -199,11 +199,16 @@ static inline struct freed freed__unpack(uint64_t word)
 	};
 }
 
+/* In span->remote: all blocks were freed, and their memory is being given back, or was. */
+#define REMOTE_CLAIMED ((uint64_t)0xffffffff << 32)
+#define REMOTE_WHOLE ((uint64_t)0xfffffffe << 32)
+
 /* Blocks of one span of another heap, on their way there in one go. */
 struct outbox {
 	struct span *span;
 	struct freed freed;
 	uint32_t left; /* it is emptied at so many */
+	uint32_t bytes; /* of the first block: in a slab, of each */
 };
 
 #define OUTBOXES 16
@@ -222,6 +227,7 @@ struct heap {
 	struct queue arenas; /* arenas with room */
 	_Atomic uint32_t pending; /* spans that have remote frees */
 	_Atomic uint32_t state;
+	_Atomic size_t waiting; /* bytes of remote frees that were not taken in */
 	uintptr_t thread;
 	uint32_t spans; /* of all kinds, full ones too */
 	uint16_t id;
@@ -324,6 +330,8 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero);
 void _mt_slab_free(struct heap *heap, struct span *span, void *block);
 /* The same for a list of blocks. */
 void _mt_slab_free_list(struct heap *heap, struct span *span, struct freed freed);
+/* All blocks are free and the memory is zero again. */
+void _mt_slab_renew(struct heap *heap, struct span *span);
 /* The last block of the slab was freed, and it is not the current one. */
 void _mt_slab_emptied(struct heap *heap, struct span *span);
 /* Whether the pointer is a block's start that was given out at some time. */

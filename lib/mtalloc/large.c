@@ -8,7 +8,7 @@
  */
 #include "internal.h"
 
-#define CACHE_RANGES 64
+#define CACHE_RANGES 512
 /* Of what is kept, whatever the swing. */
 #define SWING_LIMIT ((size_t)64 << 20)
 

@@ -194,6 +194,19 @@ void _mt_slab_free(struct heap *heap, struct span *span, void *block)
 	_mt_slab_free_list(heap, span, (struct freed){offset, offset, 1});
 }
 
+void _mt_slab_renew(struct heap *heap, struct span *span)
+{
+	bool current = span->flags & SPAN_CURRENT;
+
+	span->free = link__encode(LINK_END);
+	slab__set_fresh(span, 0);
+	span->clean = 0;
+	span->holes = 0;
+	span->used = current ? 1 : 0;
+	if (!current)
+		slab__release(heap, span);
+}
+
 void _mt_slab_emptied(struct heap *heap, struct span *span)
 {
 	slab__release(heap, span);

@@ -11,7 +11,7 @@
 
 /* Dirty free memory that is kept in any case, and the share of the memory in use. */
 #define KEEP_BYTES ((size_t)512 * 1024)
-#define KEEP_SHARE 16
+#define KEEP_SHARE 32
 #define SWING_LIMIT ((size_t)32 << 20)
 
 static struct lock span_lock;

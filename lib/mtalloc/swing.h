@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SWING_MISSED_SHARE 4
+#define SWING_MISSED_SHARE 2
 #define SWING_MISSED_MIN ((size_t)2 << 20)
 
 struct swing {
