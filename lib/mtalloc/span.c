@@ -10,7 +10,7 @@
 #include "region.h"
 
 /* Dirty free memory that is kept in any case, and the share of the memory in use. */
-#define KEEP_BYTES ((size_t)512 * 1024)
+#define KEEP_BYTES ((size_t)1 << 20)
 #define KEEP_SHARE 32
 #define SWING_LIMIT ((size_t)32 << 20)
 

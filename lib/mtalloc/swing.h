@@ -66,7 +66,8 @@ static inline void swing__tick(struct swing *swing, uint64_t now_ms, unsigned in
 	swing->last_rise = passed < 2 * (uint64_t)decay_ms ? swing->rise : 0;
 	swing->rise = 0;
 	swing->given = 0;
-	swing->missed -= swing->spare_low < swing->missed ? swing->spare_low : swing->missed;
+	/* Not all at once: the next window may be another. */
+	swing->missed -= swing->spare_low / 4 < swing->missed ? swing->spare_low / 4 : swing->missed;
 	swing->spare_low = swing->spare;
 	swing->high = swing->window_high > swing->level && passed < 2 * (uint64_t)decay_ms ?
 			      swing->window_high :
