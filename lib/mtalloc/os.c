@@ -73,17 +73,22 @@ void _mt_os_init(void)
 
 void *_mt_os_sbrk(intptr_t bytes)
 {
-	void *old;
+	int saved = errno;
+	void *old = NULL;
 
 	count(bytes < 0 ? SHRINK : GROW);
-	if (injected())
-		return NULL;
-	/* libc's, so that libc and other callers know of it. */
-	old = sbrk(bytes);
-	if (old != (void *)-1)
-		return old;
-	count(FAILED);
-	return NULL;
+	if (!injected()) {
+		/* libc's, so that libc and other callers know of it. */
+		old = sbrk(bytes);
+		if (old != (void *)-1)
+			return old;
+		count(FAILED);
+		old = NULL;
+	}
+	/* Giving back is nobody's request. */
+	if (bytes < 0)
+		errno = saved;
+	return old;
 }
 
 char *_mt_os_break(void)
@@ -109,12 +114,17 @@ void *_mt_os_map(size_t bytes)
 
 bool _mt_os_unmap(void *start, size_t bytes)
 {
+	int saved = errno;
+
 	count(UNMAP);
-	if (injected())
+	if (injected()) {
+		errno = saved;
 		return false;
+	}
 	if (munmap(start, bytes) == 0)
 		return true;
 	count(FAILED);
+	errno = saved;
 	return false;
 }
 
@@ -134,12 +144,17 @@ void *_mt_os_remap(void *start, size_t old_bytes, size_t new_bytes)
 
 bool _mt_os_discard(void *start, size_t bytes)
 {
+	int saved = errno;
+
 	count(ADVISE);
-	if (injected())
+	if (injected()) {
+		errno = saved;
 		return false;
+	}
 	if (madvise(start, bytes, MADV_DONTNEED) == 0)
 		return true;
 	count(FAILED);
+	errno = saved;
 	return false;
 }
 
@@ -164,12 +179,18 @@ uint32_t _mt_os_random(void)
 
 void _mt_os_wait(_Atomic uint32_t *word, uint32_t value)
 {
+	int saved = errno;
+
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+	errno = saved;
 }
 
 void _mt_os_wake(_Atomic uint32_t *word)
 {
+	int saved = errno;
+
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	errno = saved;
 }
 
 void _mt_os_write(int fd, const char *text, size_t length)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one layer that asks the kernel for memory, or for anything else. Every call is counted.
+ * The one layer that asks the kernel for memory, or for anything else. Every call is counted. Those
+ * that give memory back keep errno, whether they succeed or not.
  * Built with MT_TEST, the Nth call can be made to fail.
  */
 #ifndef MTALLOC_OS_H

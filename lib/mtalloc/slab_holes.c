@@ -86,7 +86,10 @@ static uint64_t link_marked(const struct blocks *blocks, const struct span *span
 /* The pages without a live block, of those that were written. */
 static uint32_t empty_pages(const struct blocks *blocks, const struct span *span)
 {
-	uint32_t end = (blocks->count * blocks->size + (uint32_t)PAGE - 1) >> PAGE_SHIFT;
+	uint32_t given = blocks->count * blocks->size;
+	bool has_more = slab__fresh(span) <= _mt_classes[span->class_id].last;
+	/* The next fresh block may begin on the page where the last one ends. */
+	uint32_t end = (given + (has_more ? 0 : (uint32_t)PAGE - 1)) >> PAGE_SHIFT;
 	uint32_t live = 0;
 
 	for (uint32_t i = 0; i < blocks->count; i++) {
