@@ -221,7 +221,13 @@ void probe__perf_paranoid(struct exam *e, struct check *c)
 	if (err)
 		check__set(c, CHECK_UNKNOWN, "/proc/sys/kernel/perf_event_paranoid: %s",
 			   strerrorname_np(-err));
-	else if (exam__has(e, CAP_PERFMON) || exam__has(e, CAP_SYS_ADMIN))
+	else if (exam__has(e, CAP_SYS_ADMIN))
+		check__set(c, CHECK_OK, "%s; no matter: CAP_SYS_ADMIN is there", line);
+	else if (exam__has(e, CAP_PERFMON) && strtol(line, NULL, 10) > 2)
+		check__set(c, CHECK_UNKNOWN,
+			   "%s, where Debian's kernels want CAP_SYS_ADMIN; others do not know that level",
+			   line);
+	else if (exam__has(e, CAP_PERFMON))
 		check__set(c, CHECK_OK, "%s; no matter: CAP_PERFMON is there", line);
 	else
 		check__set(c, CHECK_NO, "%s, and CAP_PERFMON is not there", line);

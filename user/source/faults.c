@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "user/source/privilege.h"
 #include "user/util/hmap.h"
 #include "user/util/log.h"
 
@@ -101,9 +103,27 @@ static struct perf_event_attr fault_attr(void)
 	};
 }
 
+/* Level 3 is Debian's and its children's own: CAP_PERFMON is not enough there. */
+static bool perf_wants_admin(void)
+{
+	FILE *f = fopen("/proc/sys/kernel/perf_event_paranoid", "re");
+	int level = 0;
+
+	if (f && fscanf(f, "%d", &level) != 1)
+		level = 0;
+	if (f)
+		fclose(f);
+	return level > 2 && !privilege__has(CAP_SYS_ADMIN);
+}
+
 static void explain(pid_t pid, int err)
 {
-	if (err == -EMFILE || err == -ENFILE)
+	if ((err == -EACCES || err == -EPERM) && perf_wants_admin())
+		log__error("process %d: not permitted to count its page faults: "
+			   "kernel.perf_event_paranoid is above 2, where some kernels want "
+			   "CAP_SYS_ADMIN; give that, or: sysctl kernel.perf_event_paranoid=2",
+			   pid);
+	else if (err == -EMFILE || err == -ENFILE)
 		log__error("process %d: too many threads for our file descriptors (two for each); raise "
 			   "`ulimit -n`",
 			   pid);
