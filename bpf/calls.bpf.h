@@ -16,6 +16,7 @@
 #include "bpf/heap.bpf.h"
 
 #define MAP_ANONYMOUS 0x20
+#define MAP_FIXED 0x10
 
 #define COMPAT_OLD_MMAP 90
 #define RT_SIGRETURN 15
@@ -122,6 +123,17 @@ static __always_inline void call__args(struct rec_call *r, struct pt_regs *regs)
 	r->arg[5] = regs->r9;
 }
 
+/* What was known of code where the call has changed the mappings. */
+static __always_inline void call__forget_code(struct task_struct *t, struct rec_call *r)
+{
+	if ((unsigned long)r->ret >= (unsigned long)-MAX_ERRNO)
+		return;
+	if (r->h.kind == REC_MUNMAP || r->h.kind == REC_MREMAP)
+		code__forget(t, r->arg[0], r->arg[1]);
+	else if (r->h.kind == REC_MMAP && r->arg[3] & MAP_FIXED)
+		code__forget(t, r->ret, r->arg[1]);
+}
+
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 {
@@ -151,8 +163,10 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	compat = task__in_compat(t);
 	stack = stack__take(s, t, ring, regs->ip, regs->sp, compat ? 0 : regs->bp);
 	r = record__reserve(ring, kind, sizeof(*r));
-	if (!r)
+	if (!r) {
+		code__forget_all();
 		return 0;
+	}
 	record__head(&r->h, kind, t, now);
 	r->h.aux = populated;
 	r->start_ns = start;
@@ -165,6 +179,7 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 		call__compat_args(r, regs);
 	else
 		call__args(r, regs);
+	call__forget_code(t, r);
 	if (kind == REC_MMAP && !(r->arg[3] & MAP_ANONYMOUS) &&
 	    (unsigned long)ret < (unsigned long)-MAX_ERRNO)
 		vma__of_mmap(ring, t, r, s->zero);

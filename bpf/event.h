@@ -132,11 +132,16 @@ struct rec_exit {
 	__u64 min_flt, maj_flt; /* the kernel's own counts for the thread, since it was traced */
 };
 
-#define STACK_FRAMES 62
+#define STACK_FRAMES 126
 /* aux: number of frames that follow; flags: STACK_*. */
 #define STACK_TRUNCATED (1 << 0) /* longer than STACK_FRAMES */
-#define STACK_BROKEN (1 << 1) /* the last frame pointer led nowhere: code without frame pointers */
+#define STACK_BROKEN (1 << 1) /* the way to the next frame led nowhere */
 #define STACK_UNREADABLE (1 << 2) /* the page at the stack pointer was not present: ip alone */
+#define STACK_GUESSED \
+	(1 << 3) /* a frame was found by frame pointer although that may have been none: the unwind
+		  * table was not there yet, or has a gap there */
+#define STACK_CHECKED (1 << 4) /* every frame was found by unwind tables: nothing is in doubt */
+#define STACK_INCOMPLETE (STACK_TRUNCATED | STACK_BROKEN | STACK_UNREADABLE | STACK_GUESSED)
 struct rec_stack {
 	struct rec h;
 	__u64 stack_id;
@@ -144,7 +149,9 @@ struct rec_stack {
 	 * the return address, if the innermost function has pushed nothing (its unwind
 	 * table tells), so that a leaf without a frame does not hide its caller. */
 	__u64 leaf_word;
-	__u64 ip[STACK_FRAMES]; /* innermost first; only aux of them are sent */
+	/* Innermost first; only aux of them are sent. All but the first are return addresses;
+	 * what a signal has interrupted is given as the address behind it, to be like them. */
+	__u64 ip[STACK_FRAMES];
 };
 
 /* prot bits of rec_vma, as PROT_ */

@@ -11,12 +11,6 @@
 #define PATH_DEPTH 32
 #define NAME_BYTES 255
 
-struct vnode_key {
-	__u64 ino;
-	__u32 dev;
-	__u32 generation; /* tells files apart that had the same inode one after the other */
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -121,6 +115,8 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 	table = BPF_CORE_READ(fdt, fd);
 	if (bpf_probe_read_kernel(&f, sizeof(f), table + fd) || !f)
 		return;
+	if (c->arg[2] & VM_EXEC)
+		code__mapped(t, f, c->ret, c->ret + c->arg[1], c->arg[5], zero);
 	file__announce(ring, t, f, c->h.ts_ns - 2, &ino, &dev, zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
@@ -160,8 +156,12 @@ static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct
 	w->found = vma->vm_end;
 	if (!ring)
 		return 0;
-	if (f)
+	if (f) {
+		if (flags & VM_EXEC)
+			code__mapped(t, f, vma->vm_start, vma->vm_end, vma->vm_pgoff << PAGE_SHIFT,
+				     w->zero);
 		file__announce(ring, t, f, bpf_ktime_get_ns(), &ino, &dev, w->zero);
+	}
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
 		return 0;

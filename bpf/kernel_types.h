@@ -100,6 +100,20 @@ struct mm_struct {
 	unsigned long saved_auxv[48];
 	struct file *exe_file;
 	struct uprobes_state uprobes_state;
+	struct {
+		void *vdso;
+	} context;
+};
+
+/* A uretprobe under way: the return address at `stack` is the kernel's trampoline instead. */
+struct return_instance {
+	unsigned long stack;
+	unsigned long orig_ret_vaddr;
+	struct return_instance *next;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
 };
 
 struct vm_area_struct {
@@ -129,10 +143,13 @@ struct task_struct {
 	int pid, tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	unsigned int personality;
+	__u64 start_time;
 	unsigned long min_flt, maj_flt;
 	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
+	struct uprobe_task *utask;
 	struct bpf_local_storage *bpf_storage;
 	unsigned long sas_ss_sp, sas_ss_size;
 };
@@ -173,6 +190,7 @@ struct uprobe_regs {
 #define VM_SHARED 0x8
 #define VM_GROWSDOWN 0x100
 
+#define ADDR_NO_RANDOMIZE 0x0040000 /* task_struct.personality */
 #define PAGE_SHIFT 12
 #define MAX_ERRNO 4095
 

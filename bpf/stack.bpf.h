@@ -1,27 +1,76 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * User stacks, by frame pointers.
+ * User stacks: by unwind tables (unwind.bpf.h), by frame pointers where code has no table.
  *
- * Our own walk and not bpf_get_stack(): the kernel's follows a frame pointer
- * wherever it leads, and the read that ends nearly every walk (libc's start code keeps
- * a number there) is a page fault inside the kernel, about 1 us for each stack
- * on Linux 6.18. This one reads the innermost bytes of the stack at once,
- * leaves it only by plausible frame pointers, and costs a tenth of that.
+ * Our own walk and not bpf_get_stack(): the kernel's knows frame pointers only, and follows
+ * one wherever it leads: the read that ends nearly every walk (libc's start code keeps
+ * a number there) is a page fault inside the kernel.
  *
- * Where the innermost function has no frame (memset, libc's system call
- * wrappers), the frame pointer is still its caller's, and the chain would miss
- * that caller. Its return address is then the word at the stack pointer: kept as
- * leaf_word when it follows a call instruction; the collector has the unwind tables to
- * say if the function really had pushed nothing.
+ * The stack is read a window at a time, 512 bytes at once, from where the next word is
+ * wanted up. rbp and rbx are not read until a rule needs them: only where they have been
+ * saved is kept up. Rules are remembered by address for each thread, since a program
+ * comes back through the same calls.
+ *
+ * Where the innermost function has neither table nor frame, the frame pointer is its
+ * caller's, and the chain would miss that caller. Its return address is then the word
+ * at the stack pointer: kept as leaf_word when it follows a call instruction; the collector has
+ * other tables (.debug_frame) to say if the function really had pushed nothing.
+ *
+ * A return address that a uretprobe has replaced is looked up where the kernel keeps it.
  */
 #ifndef MEMTRACE_STACK_BPF_H
 #define MEMTRACE_STACK_BPF_H
 
-#include "bpf/state.bpf.h"
+#include "bpf/unwind.bpf.h"
 
-#define FRAME_MAX (1UL << 20) /* no frame is larger, so a pointer further away is not one */
+#define FRAME_MAX (1UL << 26) /* no frame is larger, so a pointer further away is not one */
 #define SAME_LIBRARY (256UL << 20) /* how far apart code of one address space's libraries may be */
-#define HASH_FACTOR 0x9E3779B97F4A7C15ULL
+#define STACK_WINDOW 512
+#define RECENT 8 /* a power of two */
+#define RETURNS_MAX 8 /* uretprobes under way at once that are looked through */
+#define RULES 128 /* a power of two */
+#define BOTTOM_BYTES 64 /* less than this is between there and the first frame */
+#define NOT_SAVED 0
+#define SAVED_NOWHERE 1 /* no word lies there */
+
+struct known_rule {
+	__u64 at;
+	__u32 rule;
+	__u32 stamp; /* of the address space and code_generation that it holds for */
+};
+
+/* What the walks of a thread keep; made at the first one. */
+struct walker {
+	__u64 image; /* mm__image() */
+	__u64 mm;
+	__u64 bottom; /* where the main thread's stack began at its exec */
+	/* The frame that the walk stands in. */
+	__u64 ip, sp;
+	__u64 bp, bx; /* as far as they are still in the register */
+	__u64 bp_at, bx_at; /* else where they have been saved */
+	__u64 hash;
+	__u64 returns; /* the innermost uretprobe under way, 0: none */
+	__u64 window_at;
+	__u32 window_bytes; /* valid bytes of it */
+	__u32 stamp;
+	__u32 behind; /* 1: ip is a return address, so the call is before it */
+	__u32 n; /* frames so far */
+	__u32 flags; /* STACK_*, of the record */
+	__u32 slot; /* scratch: of `rules` */
+	/* What a loop meets again and again, each where its low bits say. */
+	__u64 known_leaf[RECENT]; /* words that were found to follow a call */
+	__u64 known_stack[RECENT]; /* stack ids that have been sent */
+	struct known_rule rules[RULES];
+	struct rec_stack stack; /* of the walk, and to be sent */
+	__u8 window[STACK_WINDOW];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct walker);
+} walkers SEC(".maps");
 
 /* The least recently used goes when it is full, and is sent again if it comes again. */
 struct {
@@ -47,12 +96,12 @@ static __always_inline int code__follows_call(__u64 addr)
 	return b[3] == 0xe8 || b[6] == 0xff || b[5] == 0xff || b[2] == 0xff || b[1] == 0xff;
 }
 
-static __always_inline __u64 stack__leaf_word(struct thread_state *s, struct task_struct *t,
-					      __u64 ip, __u64 word)
+static __always_inline __u64 walker__leaf_word(struct walker *w, struct task_struct *t, __u64 ip,
+					       __u64 word)
 {
 	struct mm_struct *mm = t->mm;
 
-	if (word && word == s->known_leaf[word & (RECENT - 1)])
+	if (word && word == w->known_leaf[word & (RECENT - 1)])
 		return word;
 	if (!mm)
 		return 0;
@@ -61,152 +110,390 @@ static __always_inline __u64 stack__leaf_word(struct thread_state *s, struct tas
 		return 0;
 	if (!code__follows_call(word))
 		return 0;
-	s->known_leaf[word & (RECENT - 1)] = word;
+	w->known_leaf[word & (RECENT - 1)] = word;
 	return word;
 }
 
-/* Send the stack in s->stack unless it has been; 0 when it could not be sent. */
-static __always_inline __u64 stack__publish(struct thread_state *s, struct task_struct *t,
-					    void *ring, __u64 id, __u32 n, __u32 flags)
+/* Send the stack in w->stack unless it has been; 0 when it could not be sent. */
+static __always_inline __u64 walker__publish(struct walker *w, struct task_struct *t, void *ring)
 {
+	__u64 id = w->hash ?: 1, size;
 	struct event_counts *c;
-	__u32 one = 1;
-	__u64 size;
+	__u32 one = 1, n = w->n;
 
-	if (id == s->known_stack[id & (RECENT - 1)])
+	if (id == w->known_stack[id & (RECENT - 1)])
 		return id;
 	if (!bpf_map_lookup_elem(&stacks_sent, &id)) {
 		c = counts__get();
 		if (!c)
 			return 0;
 		count__add(&c->seen[REC_STACK]);
-		record__head(&s->stack.h, REC_STACK, t, bpf_ktime_get_ns());
-		s->stack.h.aux = n;
-		s->stack.h.flags = flags;
-		s->stack.stack_id = id;
+		record__head(&w->stack.h, REC_STACK, t, bpf_ktime_get_ns());
+		w->stack.h.aux = n;
+		w->stack.h.flags = w->flags;
+		w->stack.stack_id = id;
 		barrier_var(n);
 		if (n > STACK_FRAMES)
 			return 0;
-		size = sizeof(s->stack) - sizeof(s->stack.ip) + n * sizeof(__u64);
-		if (bpf_ringbuf_output(ring, &s->stack, size, BPF_RB_NO_WAKEUP)) {
+		size = sizeof(w->stack) - sizeof(w->stack.ip) + n * sizeof(__u64);
+		if (bpf_ringbuf_output(ring, &w->stack, size, BPF_RB_NO_WAKEUP)) {
 			count__add(&c->lost[REC_STACK]);
 			return 0;
 		}
 		/* A full map only means that stacks are sent again. */
 		bpf_map_update_elem(&stacks_sent, &id, &one, BPF_ANY);
 	}
-	s->known_stack[id & (RECENT - 1)] = id;
+	w->known_stack[id & (RECENT - 1)] = id;
 	return id;
 }
 
-struct stack_walk {
-	struct thread_state *s;
-	__u64 sp;
-	__u64 fp; /* the next frame */
-	__u64 low; /* the next frame lies above this */
-	__u64 hash;
-	__u32 len; /* valid bytes of s->window */
-	__u32 n; /* frames so far */
-	__u32 flags; /* why it ended */
-	__u32 pad;
-};
-
-/* Frame number n; 1 ends the walk. */
-static __always_inline long stack__frame(struct stack_walk *w, __u32 n)
+/* Read the word at addr. 0, or -1: there is none. */
+static __always_inline int walker__word(struct walker *w, __u64 addr, __u64 *word)
 {
-	struct thread_state *s = w->s;
-	__u64 fp = w->fp, off = fp - w->sp, next, ret;
+	__u64 off = addr - w->window_at;
+	__u32 bytes;
 
-	if (!fp) {
-		w->flags = 0;
-		return 1;
+	if (off + 8 > w->window_bytes || off > STACK_WINDOW - 8) {
+		if (addr & 7)
+			return -1;
+		bytes = 4096 - (addr & 4095);
+		if (bytes > STACK_WINDOW)
+			bytes = STACK_WINDOW;
+		/* Linux 6.1's verifier does not keep the bound through the call's registers. */
+		barrier_var(bytes);
+		if (bytes > STACK_WINDOW)
+			return -1;
+		w->window_bytes = 0;
+		if (bpf_probe_read_user(w->window, bytes, (void *)addr))
+			return -1;
+		w->window_at = addr;
+		w->window_bytes = bytes;
+		off = 0;
 	}
-	if ((fp & 7) || fp < w->low || fp - w->low > FRAME_MAX) {
-		w->flags = STACK_BROKEN;
-		return 1;
+	barrier_var(off);
+	if (off > STACK_WINDOW - 8)
+		return -1;
+	*word = *(__u64 *)(w->window + off);
+	return 0;
+}
+
+/* The rule for the code that the walk stands in. */
+static __always_inline __u32 walker__rule(struct walker *w)
+{
+	__u64 at = w->ip - w->behind;
+	__u32 i = at * HASH_FACTOR >> 57, rule;
+	struct known_rule *k;
+
+	barrier_var(i);
+	if (i >= RULES)
+		return UNWIND_NOTHING;
+	k = &w->rules[i];
+	if (k->at == at && k->stamp == w->stamp)
+		return k->rule;
+	rule = unwind__look_up(at, w->image);
+	/* What may be otherwise the next time is not kept. */
+	if (rule == UNWIND_RULE_OF(UNWIND_UNKNOWN, UNKNOWN_BUSY, 0, 0))
+		return rule;
+	k->at = at;
+	k->rule = rule;
+	k->stamp = w->stamp;
+	return rule;
+}
+
+/* The real return address that a uretprobe keeps for the frame whose own lies at `slot`; 0: none. */
+static __always_inline __u64 task__real_return(__u64 instance, __u64 slot)
+{
+	struct return_instance *r = (void *)instance;
+	int i;
+
+	for (i = 0; i < RETURNS_MAX && r; i++) {
+		if (BPF_CORE_READ(r, stack) == slot)
+			return BPF_CORE_READ(r, orig_ret_vaddr);
+		r = BPF_CORE_READ(r, next);
 	}
-	if (off + 16 <= w->len && off <= STACK_WINDOW - 16) {
-		next = *(__u64 *)(s->window + off);
-		ret = *(__u64 *)(s->window + off + 8);
-	} else if (!bpf_probe_read_user(s->frame, sizeof(s->frame), (void *)fp)) {
-		next = s->frame[0];
-		ret = s->frame[1];
+	return 0;
+}
+
+/* rbp is needed: fetch it from where it has been saved. */
+static __always_inline int walker__need_bp(struct walker *w)
+{
+	if (w->bp_at == NOT_SAVED)
+		return 0;
+	if (walker__word(w, w->bp_at, &w->bp))
+		return -1;
+	w->bp_at = NOT_SAVED;
+	return 0;
+}
+
+static __always_inline int walker__need_bx(struct walker *w)
+{
+	if (w->bx_at == NOT_SAVED)
+		return 0;
+	if (walker__word(w, w->bx_at, &w->bx))
+		return -1;
+	w->bx_at = NOT_SAVED;
+	return 0;
+}
+
+static __always_inline long walker__end(struct walker *w, __u32 flags)
+{
+	w->flags = (w->flags & ~STACK_TRUNCATED) | flags;
+	return 1;
+}
+
+/* A frame by rbp, which is known: code without a table. 1: the walk is over. */
+static __always_inline long walker__by_frame(struct walker *w, __u64 fp, __u64 *ip, __u64 *sp)
+{
+	w->flags &= ~STACK_CHECKED;
+	if (!fp)
+		return walker__end(w, 0);
+	if ((fp & 7) || fp < w->sp || fp - w->sp > FRAME_MAX)
+		return walker__end(w, STACK_BROKEN);
+	if (walker__word(w, fp, &w->bp) || walker__word(w, fp + 8, ip))
+		return walker__end(w, STACK_BROKEN);
+	w->bp_at = NOT_SAVED;
+	w->bx_at = SAVED_NOWHERE;
+	*sp = fp + 16;
+	/* A frame pointer that leads on without a return address was none. */
+	if (!*ip)
+		return walker__end(w, w->bp ? STACK_BROKEN : 0);
+	return 0;
+}
+
+/*
+ * The rules that are rare: the caller's frame from the present one. 1: the walk is over. A function
+ * of its own to the verifier.
+ */
+__noinline int walker__special(struct walker *w, __u32 rule)
+{
+	__u64 ip = 0, sp = w ? w->sp : 0, cfa;
+	__u32 value = UNWIND_VALUE(rule), saved;
+
+	if (!w)
+		return 1;
+	if ((UNWIND_KIND(rule) == UNWIND_AT_BP || UNWIND_KIND(rule) == UNWIND_FRAME ||
+	     UNWIND_KIND(rule) == UNWIND_UNKNOWN) &&
+	    walker__need_bp(w))
+		return walker__end(w, STACK_BROKEN);
+	switch (UNWIND_KIND(rule)) {
+	case UNWIND_END:
+		return walker__end(w, 0);
+	case UNWIND_SIGNAL:
+		if (walker__word(w, sp + UNWIND_SIGNAL_SP, &cfa) ||
+		    walker__word(w, sp + UNWIND_SIGNAL_IP, &ip))
+			return walker__end(w, STACK_BROKEN);
+		w->bp_at = sp + UNWIND_SIGNAL_BP;
+		w->bx_at = sp + UNWIND_SIGNAL_BX;
+		w->sp = cfa;
+		w->ip = ip;
+		w->behind = 0;
+		return 0;
+	case UNWIND_PLT:
+		cfa = sp + 8 + ((w->ip & 15) >= value ? 8 : 0);
+		break;
+	case UNWIND_AT_SP:
+		if (walker__word(w, sp + 8 * (__u64)value, &cfa))
+			return walker__end(w, STACK_BROKEN);
+		cfa += 8;
+		break;
+	case UNWIND_AT_BP:
+		if (walker__word(w, w->bp - 8 * (__u64)value, &cfa))
+			return walker__end(w, STACK_BROKEN);
+		break;
+	case UNWIND_UNKNOWN:
+		if (value == UNKNOWN_NO_CODE)
+			return walker__end(w, STACK_BROKEN);
+		/* ld.so's first instructions are in no table. */
+		if (w->bottom - sp < BOTTOM_BYTES)
+			return walker__end(w, 0);
+		w->flags |= STACK_GUESSED;
+	default:
+		if (walker__by_frame(w, w->bp, &ip, &sp))
+			return 1;
+		w->sp = sp;
+		w->ip = ip;
+		w->behind = 1;
+		return 0;
+	}
+	if ((cfa & 7) || cfa - sp - 1 >= FRAME_MAX)
+		return walker__end(w, STACK_BROKEN);
+	saved = UNWIND_SAVED_BX(rule);
+	if (UNWIND_KIND(rule) == UNWIND_AT_BP) {
+		w->bp_at = w->bp;
+		if (saved)
+			w->bx_at = saved == UNWIND_LOST ? SAVED_NOWHERE : w->bp - 8 * (__u64)saved;
 	} else {
-		w->flags = STACK_BROKEN;
-		return 1;
+		if (saved)
+			w->bx_at = saved == UNWIND_LOST ? SAVED_NOWHERE :
+							  cfa - 8 * ((__u64)saved + 1);
+		saved = UNWIND_SAVED_BP(rule);
+		if (saved)
+			w->bp_at = saved == UNWIND_LOST ? SAVED_NOWHERE :
+							  cfa - 8 * ((__u64)saved + 1);
 	}
-	if (!ret) {
-		w->flags = next ? STACK_BROKEN : 0;
-		return 1;
+	if (walker__word(w, cfa - 8, &ip))
+		return walker__end(w, STACK_BROKEN);
+	w->sp = cfa;
+	w->ip = ip;
+	w->behind = 1;
+	return 0;
+}
+
+/* From the present frame to its caller's; 1 ends the walk. */
+static __always_inline long walker__step(struct walker *w)
+{
+	__u32 rule = walker__rule(w), saved, n;
+	__u64 cfa, ip;
+
+	if (UNWIND_BASE(rule) == UNWIND_SPECIAL) {
+		if (walker__special(w, rule))
+			return 1;
+		ip = w->ip;
+	} else {
+		cfa = w->sp;
+		if (UNWIND_BASE(rule) == UNWIND_BP) {
+			if (walker__need_bp(w))
+				return walker__end(w, STACK_BROKEN);
+			cfa = w->bp;
+		} else if (UNWIND_BASE(rule) == UNWIND_BX) {
+			if (walker__need_bx(w))
+				return walker__end(w, STACK_BROKEN);
+			cfa = w->bx;
+		}
+		cfa += 8 * (__u64)UNWIND_WORDS(rule);
+		if ((cfa & 7) || cfa - w->sp - 1 >= FRAME_MAX || walker__word(w, cfa - 8, &ip))
+			return walker__end(w, STACK_BROKEN);
+		saved = UNWIND_SAVED_BP(rule);
+		if (saved)
+			w->bp_at = saved == UNWIND_LOST ? SAVED_NOWHERE :
+							  cfa - 8 * ((__u64)saved + 1);
+		saved = UNWIND_SAVED_BX(rule);
+		if (saved)
+			w->bx_at = saved == UNWIND_LOST ? SAVED_NOWHERE :
+							  cfa - 8 * ((__u64)saved + 1);
+		w->sp = cfa;
+		w->ip = ip;
+		w->behind = 1;
 	}
+	if (!ip)
+		return walker__end(w, 0);
+	if (w->returns && w->behind) {
+		cfa = task__real_return(w->returns, w->sp - 8);
+		if (cfa)
+			w->ip = ip = cfa;
+	}
+	n = w->n;
 	/* Keep the compiler from computing the address before the bound is known. */
 	barrier_var(n);
 	if (n >= STACK_FRAMES)
 		return 1;
-	s->stack.ip[n] = ret;
+	ip += !w->behind;
+	w->stack.ip[n] = ip;
 	w->n = n + 1;
-	w->hash = hash__mix(w->hash, ret);
-	w->low = fp + 16;
-	w->fp = next;
+	w->hash = hash__mix(w->hash, ip);
 	return 0;
 }
 
-static long stack__step(__u32 i, struct stack_walk *w)
+static long walker__turn(__u32 i, struct walker **w)
 {
-	return stack__frame(w, w->n);
+	return walker__step(*w);
 }
 
-/*
- * The first frames in a loop of our own, which costs half as much a frame; the rest
- * in a bpf_loop(), of which the verifier walks the body once: a loop of 60
- * took it 0.3 s, at each start.
- */
-#define STACK_QUICK_FRAMES 12
+/* The first frames in a loop of our own, which costs less a frame; the rest in a bpf_loop(), of
+ * which the verifier walks the body once. */
+#define STACK_QUICK_FRAMES 2
 
-static __always_inline void stack__walk(struct stack_walk *w)
+/* Walk on from the frame in w, to the end or as far as there is room. */
+__noinline int walker__walk(struct walker *w)
 {
+	struct walker *on = w;
 	int i;
 
+	if (!w)
+		return 0;
 	for (i = 0; i < STACK_QUICK_FRAMES; i++)
-		if (stack__frame(w, w->n))
-			return;
-	bpf_loop(STACK_FRAMES, stack__step, w, 0);
+		if (walker__step(w))
+			return 0;
+	bpf_loop(STACK_FRAMES, walker__turn, &on, 0);
+	return 0;
+}
+
+static __always_inline struct walker *walker__of(struct task_struct *t)
+{
+	struct walker *w = bpf_task_storage_get(&walkers, t, 0, 0);
+
+	return w ?: bpf_task_storage_get(&walkers, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+/* Make w stand in the innermost frame. */
+static __always_inline void walker__begin(struct walker *w, struct task_struct *t, __u32 zero,
+					  __u64 ip, __u64 sp, __u64 fp)
+{
+	struct pt_regs *user = (struct pt_regs *)bpf_task_pt_regs(t);
+	struct uprobe_task *utask = t->utask;
+	struct mm_struct *mm = t->mm;
+	__u64 image = 0;
+
+	/* Through memory, the verifier takes it for a number. */
+	*(volatile __u64 *)&w->mm = (__u64)mm;
+	w->bottom = 0;
+	if (mm) {
+		image = mm__image(t, mm, *(volatile __u64 *)&w->mm);
+		w->bottom = mm->start_stack;
+	}
+	if (w->image != image) {
+		w->image = image;
+		__builtin_memset(w->known_leaf, 0, sizeof(w->known_leaf)); /* of the old image's code */
+	}
+	w->returns = utask ? (__u64)utask->return_instances : 0;
+	w->stamp = hash__mix(image, code_generation);
+	w->ip = ip;
+	w->sp = sp;
+	w->bp = fp;
+	w->bp_at = NOT_SAVED;
+	w->bx = user->bx;
+	w->bx_at = NOT_SAVED;
+	w->behind = 0;
+	w->window_bytes = 0;
+	w->n = zero + 1;
+	w->flags = STACK_TRUNCATED | STACK_CHECKED;
+	w->stack.leaf_word = 0;
+	w->stack.ip[0] = ip;
+	w->hash = hash__mix(0, ip);
 }
 
 /*
  * Take the current task's user stack, send it if it is new. Returns its id, 0
  * when it could not be sent.
+ *
+ * s: the thread's state; t: the current task; ring: ring__get(). ip, sp, fp: the registers of
+ * user mode: at a system call's exit and in a fault those of bpf_task_pt_regs(t), in a program on
+ * a uprobe those of its context (PT_REGS_IP, PT_REGS_SP, PT_REGS_FP), at the function's entry or
+ * any instruction of it. In a uretprobe the frame is gone: take it at the entry. rbx is taken
+ * from bpf_task_pt_regs(t), as it has been since user mode was left.
  */
 static __always_inline __u64 stack__take(struct thread_state *s, struct task_struct *t, void *ring,
 					 __u64 ip, __u64 sp, __u64 fp)
 {
-	struct stack_walk w = {
-		.s = s, .sp = sp, .fp = fp, .low = sp, .n = s->zero + 1, .flags = STACK_TRUNCATED};
-	__u32 len = 4096 - (sp & 4095), want = s->stack_span;
-	__u64 word = 0, span;
+	struct walker *w = walker__of(t);
+	__u32 first;
+	__u64 word;
 
-	if (want < 64 || want > STACK_WINDOW)
-		want = STACK_WINDOW;
-	if (len > want)
-		len = want;
-	s->stack.ip[0] = ip;
-	w.hash = hash__mix(0, ip);
-	/* Linux 6.1's verifier does not carry the bound of want over to len. */
-	barrier_var(len);
-	if (len > STACK_WINDOW || bpf_probe_read_user(s->window, len, (void *)sp)) {
-		w.flags = STACK_UNREADABLE;
-		goto out;
+	if (!w)
+		return 0;
+	walker__begin(w, t, s->zero, ip, sp, fp);
+	if (walker__word(w, sp & ~7ULL, &word)) {
+		w->flags = STACK_UNREADABLE;
+	} else {
+		first = walker__rule(w);
+		if (UNWIND_BASE(first) == UNWIND_SPECIAL &&
+		    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
+			w->stack.leaf_word = walker__leaf_word(w, t, ip, word);
+			w->hash = hash__mix(w->hash, w->stack.leaf_word);
+		}
+		walker__walk(w);
 	}
-	w.len = len;
-	if (len >= 8)
-		word = stack__leaf_word(s, t, ip, *(__u64 *)s->window);
-	w.hash = hash__mix(w.hash, word);
-	stack__walk(&w);
-	span = (w.low - sp + 63) & ~63ULL;
-	s->stack_span = span > STACK_WINDOW ? STACK_WINDOW : span;
-out:
-	s->stack.leaf_word = word;
-	return stack__publish(s, t, ring, w.hash ?: 1, w.n, w.flags);
+	return walker__publish(w, t, ring);
 }
 
 #endif /* MEMTRACE_STACK_BPF_H */

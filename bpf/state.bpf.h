@@ -28,9 +28,6 @@ const volatile __u32 cfg_ring_mask; /* number of rings - 1 */
 const volatile __u32 cfg_lane_mask; /* number of records in a fault lane - 1 */
 const volatile __u32 cfg_own_tgid; /* the collector: never traced in MODE_MATCH */
 
-#define STACK_WINDOW 512
-#define RECENT 8 /* a power of two */
-
 /* thread_state.waits_for_exec: a launched child is not the command itself until it has exec'ed. */
 #define EXEC_DONE 0
 #define EXEC_AWAITED 1
@@ -84,13 +81,6 @@ struct thread_state {
 	__u32 heap_signals; /* handlers that run within the call below */
 	struct heap_call heap;
 	__u64 sample_left; /* bytes to the next sample; 0: to be drawn */
-	/* What a loop meets again and again, each where its low bits say. */
-	__u64 known_leaf[RECENT]; /* words that were found to follow a call */
-	__u64 known_stack[RECENT]; /* stack ids that have been sent */
-	__u64 stack_span; /* how much stack the last walk needed */
-	struct rec_stack stack; /* scratch of the walk and of sending it */
-	__u64 frame[2]; /* scratch: a frame beyond the window */
-	__u8 window[STACK_WINDOW]; /* scratch: copy of the innermost stack */
 };
 
 struct {

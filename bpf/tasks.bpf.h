@@ -162,7 +162,9 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	s->waits_for_exec = EXEC_DONE;
 	s->armed = 1;
 	s->heap.start_ns = 0;
-	__builtin_memset(s->known_leaf, 0, sizeof(s->known_leaf)); /* of the old image's code */
+	/* Else an address space that comes where an old one was could be taken for it. */
+	if (t->personality & ADDR_NO_RANDOMIZE)
+		code__forget_all();
 	exe = mm->exe_file;
 	if (exe)
 		file__announce(ring, t, exe, bpf_ktime_get_ns(), &ino, &dev, s->zero);

@@ -231,6 +231,8 @@ static int session__begin(struct session *s)
 	s->names = s->model ? names__new(s->model) : NULL;
 	if (!s->names)
 		return EXIT_FAIL;
+	if (o->argv)
+		kernel__expect(s->kernel, o->argv[0]);
 	if (o->argv && (kernel__add(s->kernel, s->launch.pid, true) ||
 			model__add_root(s->model, s->launch.pid, getpid(), o->argv[0], NULL, true)))
 		return EXIT_FAIL;

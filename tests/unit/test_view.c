@@ -360,7 +360,10 @@ static void stacks_that_failed_are_told(void **state)
 	(void)state;
 	r->stacks_failed = 5;
 	r->stacks_truncated = 12;
-	assert_contains(text_of(&c, r, &narrow), "of 57 distinct stacks 12 could not be followed");
+	r->stacks_taken = 4000;
+	r->stacks_taken_truncated = 20;
+	assert_contains(text_of(&c, r, &narrow), "of 4,000 stacks taken 20 (0.5%)");
+	assert_contains(c.text, "distinct ones 12");
 	assert_contains(c.text, "5 times");
 	capture__end(&c);
 }

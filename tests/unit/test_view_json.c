@@ -96,7 +96,8 @@ static void totals_are_exact(void **state)
 		 "{\"kernel_bytes\": 31457280, \"parts\": {\"live\": null, \"retained\": null, "
 		 "\"allocator\": null, \"heap\": 1048576, \"direct_mmap\": 20971520, "
 		 "\"file\": 8388608, \"stack\": 1048576, \"other\": 0, \"unknown\": 0}}"},
-		{"d['stacks']", "{\"distinct\": 57, \"failed\": 0, \"truncated\": 0}"},
+		{"d['stacks']", "{\"distinct\": 57, \"failed\": 0, \"truncated\": 0, "
+				"\"taken\": 0, \"taken_truncated\": 0}"},
 		{"d['notes']", "[\"process 4244 ended before it could be followed\"]"},
 		{"d['advice']", "[]"},
 	};

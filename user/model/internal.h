@@ -63,6 +63,7 @@ struct place {
 	struct step *steps;
 	uint32_t nsteps;
 	bool has_leaf; /* steps[1] is the word at the stack pointer */
+	bool checked; /* by unwind tables: no step is in doubt */
 	bool cut; /* the stack goes on, but could not be followed */
 	uint64_t calls[VMCALLS];
 	uint64_t call_ns, mapped_bytes, unmapped_bytes;
@@ -82,6 +83,7 @@ struct model {
 	struct hmap by_vnode;
 	struct hmap stacks; /* stack id -> struct rec_stack * */
 	uint64_t nstacks, stacks_cut;
+	uint64_t taken, taken_cut, not_taken; /* events with a stack, with one that is cut, without */
 	struct place *places;
 	size_t nplaces, places_room;
 	struct hmap by_steps; /* hash of the steps -> place number */

@@ -468,7 +468,7 @@ static int model__take_stack(struct model *m, const struct rec_stack *r, size_t 
 		return -ENOMEM;
 	}
 	m->nstacks++;
-	m->stacks_cut += r->h.flags != 0;
+	m->stacks_cut += (r->h.flags & STACK_INCOMPLETE) != 0;
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 struct place_key {
 	struct step steps[STEPS_MAX];
 	uint32_t n;
-	bool has_leaf, heap;
+	bool has_leaf, heap, checked, cut;
 };
 
 /* Where an address is: in a file, in anonymous code, or (false) in no code at all. */
@@ -37,12 +37,13 @@ static bool step__of(const struct process *p, uint64_t addr, struct step *out)
 
 /* Turn a stack into steps; a frame that is not in executable memory ends it. */
 static uint32_t stack__steps(const struct process *p, const struct rec_stack *st, uint64_t ip,
-			     struct step *steps, bool *has_leaf, bool *cut)
+			     struct step *steps, bool *has_leaf, bool *checked, bool *cut)
 {
 	uint32_t n = 0, i, frames = st ? st->h.aux : 1;
 
 	*has_leaf = false;
-	*cut = !st || st->h.flags != 0;
+	*checked = st && st->h.flags & STACK_CHECKED;
+	*cut = !st || st->h.flags & STACK_INCOMPLETE;
 	if (!step__of(p, st ? st->ip[0] : ip, &steps[n]))
 		steps[0] = (struct step){NO_FILE, st ? st->ip[0] : ip};
 	n = 1;
@@ -62,7 +63,7 @@ static uint32_t stack__steps(const struct process *p, const struct rec_stack *st
 
 static uint64_t place__hash(const struct place_key *k)
 {
-	uint64_t h = k->n * 4 + k->heap * 2 + k->has_leaf;
+	uint64_t h = k->n * 16UL + k->heap * 8 + k->has_leaf * 4 + k->checked * 2 + k->cut;
 	uint32_t i;
 
 	for (i = 0; i < k->n; i++)
@@ -74,7 +75,8 @@ static bool place__is(const struct place *p, const struct place_key *k)
 {
 	uint32_t i;
 
-	if (p->nsteps != k->n || p->has_leaf != k->has_leaf || !p->heap == k->heap)
+	if (p->nsteps != k->n || p->has_leaf != k->has_leaf || !p->heap == k->heap ||
+	    p->checked != k->checked || p->cut != k->cut)
 		return false;
 	for (i = 0; i < k->n; i++)
 		if (p->steps[i].file != k->steps[i].file || p->steps[i].at != k->steps[i].at)
@@ -83,7 +85,7 @@ static bool place__is(const struct place *p, const struct place_key *k)
 }
 
 /* The number of the place with these steps, made if new; SIZE_MAX: no memory. */
-static size_t model__intern(struct model *m, const struct place_key *k, bool cut)
+static size_t model__intern(struct model *m, const struct place_key *k)
 {
 	uint64_t h = place__hash(k), *found;
 	struct place *p;
@@ -96,7 +98,8 @@ static size_t model__intern(struct model *m, const struct place_key *k, bool cut
 	if (array__grow(&m->places, &m->places_room, m->nplaces, sizeof(*m->places)))
 		return SIZE_MAX;
 	p = &m->places[m->nplaces];
-	*p = (struct place){.nsteps = k->n, .has_leaf = k->has_leaf, .cut = cut};
+	*p = (struct place){
+		.nsteps = k->n, .has_leaf = k->has_leaf, .checked = k->checked, .cut = k->cut};
 	p->steps = malloc((k->n + 1) * sizeof(*k->steps));
 	p->heap = k->heap ? calloc(1, sizeof(*p->heap)) : NULL;
 	if (!p->steps || (k->heap && !p->heap) || hmap__set(&m->by_steps, h, m->nplaces)) {
@@ -114,7 +117,6 @@ static struct place *model__place_of(struct model *m, struct process *p, uint64_
 	uint64_t key = (stack_id ? stack_id : ip) ^ (heap ? HEAP_KEY : 0), *cached;
 	const struct rec_stack *st;
 	struct place_key k;
-	bool cut = true;
 	size_t i;
 
 	if (p->places_at != p->space.code_changes) {
@@ -127,10 +129,11 @@ static struct place *model__place_of(struct model *m, struct process *p, uint64_
 	st = stack_id ? model__stack(m, stack_id) : NULL;
 	k.heap = heap;
 	k.n = 0;
-	k.has_leaf = false;
+	k.has_leaf = k.checked = false;
+	k.cut = true;
 	if (st || ip || !heap) /* an allocator call without its stack has no place at all */
-		k.n = stack__steps(p, st, ip, k.steps, &k.has_leaf, &cut);
-	i = model__intern(m, &k, cut);
+		k.n = stack__steps(p, st, ip, k.steps, &k.has_leaf, &k.checked, &k.cut);
+	i = model__intern(m, &k);
 	if (i == SIZE_MAX)
 		return NULL;
 	/* A stack that has not come (yet) is not remembered as missing. */
@@ -139,12 +142,24 @@ static struct place *model__place_of(struct model *m, struct process *p, uint64_
 	return &m->places[i];
 }
 
+/* An event had this place: with a stack, or within execve, where there is none to be had. */
+static struct place *place__counted(struct model *m, struct place *place, uint64_t stack_id,
+				    uint64_t ip)
+{
+	if (!place || (!stack_id && !ip))
+		return place;
+	m->taken += stack_id != 0;
+	m->taken_cut += stack_id && place->cut;
+	m->not_taken += !stack_id;
+	return place;
+}
+
 struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip)
 {
-	return model__place_of(m, p, stack_id, ip, false);
+	return place__counted(m, model__place_of(m, p, stack_id, ip, false), stack_id, ip);
 }
 
 struct place *model__heap_place(struct model *m, struct process *p, uint64_t stack_id)
 {
-	return model__place_of(m, p, stack_id, 0, true);
+	return place__counted(m, model__place_of(m, p, stack_id, 0, true), stack_id, 0);
 }

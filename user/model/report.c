@@ -53,7 +53,7 @@ static uint32_t place__clean(const struct place *p, struct step *out, bool *cut,
 			if (p->steps[0].file == NO_FILE ||
 			    names->leaf_is_bare(names->ctx, p->steps[0].file, p->steps[0].at) != 1)
 				continue;
-		} else if (i && s->file != NO_FILE &&
+		} else if (i && !p->checked && s->file != NO_FILE &&
 			   names->follows_call(names->ctx, s->file, s->at) == 0) {
 			*cut = true;
 			break;
@@ -296,6 +296,9 @@ struct report *model__report(struct model *m, uint64_t end_ns, const struct even
 			(struct mapped_point){r->duration_ns, m->mapped_bytes, m->heap_bytes};
 	r->stacks = m->nstacks;
 	r->stacks_truncated = m->stacks_cut;
+	r->stacks_failed = m->not_taken;
+	r->stacks_taken = m->taken;
+	r->stacks_taken_truncated = m->taken_cut;
 	if (counts)
 		report__events(r, counts, delivered);
 	return r;

@@ -236,6 +236,7 @@ struct report {
 	struct loss events[REC_KINDS];
 	uint64_t seen, delivered, lost;
 	uint64_t stacks_failed, stacks_truncated, stacks; /* of `stacks` distinct ones */
+	uint64_t stacks_taken, stacks_taken_truncated; /* the same, as often as they were met */
 	struct mapped_point *mapped;
 	size_t nmapped;
 	/* Sites, each array sorted by its measure, most first; whole (views cut to --top). */

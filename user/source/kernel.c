@@ -23,6 +23,7 @@
 #include "user/source/lanes.h"
 #include "user/source/privilege.h"
 #include "user/source/rings.h"
+#include "user/source/unwind.h"
 #include "user/source/uprobe/attach.h"
 #include "user/source/uprobe/uprobe_multi.h"
 #include "user/util/log.h"
@@ -56,6 +57,7 @@ struct kernel {
 	uint64_t clean_ns[RINGS_MAX]; /* all records up to this time have been read */
 	uint64_t delivered[REC_KINDS];
 	struct fault_events *faults;
+	struct unwind *unwind; /* NULL in KERNEL_MACHINE */
 	int cgroup_fd;
 };
 
@@ -175,6 +177,10 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 		bpf_map__set_max_entries(k->skel->maps.machine, MACHINE_PROCESSES);
 		bpf_map__set_max_entries(k->skel->maps.stacks_sent, 1);
 		bpf_map__set_max_entries(k->skel->maps.files_sent, 1);
+		bpf_map__set_max_entries(k->skel->maps.code, 1);
+		bpf_map__set_max_entries(k->skel->maps.unwind_files, 1);
+		bpf_map__set_max_entries(k->skel->maps.unwind_wanted, 1);
+		bpf_map__set_max_entries(k->skel->maps.unwind_tables, 1);
 	} else {
 		bpf_map__set_max_entries(k->skel->maps.machine, 1);
 		bpf_map__set_max_entries(k->skel->maps.machine_brk, 1);
@@ -309,6 +315,42 @@ static int kernel__iterate(struct bpf_program *prog, size_t row_bytes,
 	return err;
 }
 
+static int kernel__identify(void *ctx, pid_t pid, uint64_t addr, struct vnode_key *key)
+{
+	struct kernel *k = ctx;
+	struct memtrace_bpf__bss *b = k->skel->bss;
+	int err;
+
+	b->probe_tgid = pid;
+	b->probe_addr = addr;
+	b->probe_found = 0;
+	err = kernel__iterate(k->skel->progs.identify_code, 0, NULL, NULL);
+	if (err)
+		return err;
+	if (!b->probe_found)
+		return -ENOENT;
+	*key = (struct vnode_key){b->probe_ino, b->probe_dev, b->probe_generation};
+	return 0;
+}
+
+static int kernel__make_unwind(struct kernel *k)
+{
+	struct unwind_maps maps = {
+		.files = bpf_map__fd(k->skel->maps.unwind_files),
+		.wanted = bpf_map__fd(k->skel->maps.unwind_wanted),
+		.tables = bpf_map__fd(k->skel->maps.unwind_tables),
+		.generation = (uint64_t *)&k->skel->data->code_generation,
+		.wake = bpf_map__fd(k->skel->maps.unwind_wake),
+		.identify = kernel__identify,
+		.ctx = k,
+	};
+
+	if (k->mode == KERNEL_MACHINE)
+		return 0;
+	k->unwind = unwind__new(&maps);
+	return k->unwind ? 0 : -ENOMEM;
+}
+
 static int kernel__start_mode(struct kernel *k)
 {
 	struct memtrace_bpf *s = k->skel;
@@ -350,6 +392,8 @@ struct kernel *kernel__new(const struct kernel_opts *o, int *status)
 	k->faults = faults__new();
 	err = k->faults ? kernel__load(k, o) : -ENOMEM;
 	if (!err)
+		err = kernel__make_unwind(k);
+	if (!err)
 		err = kernel__attach(k);
 	if (!err)
 		err = kernel__start_mode(k);
@@ -374,6 +418,7 @@ void kernel__free(struct kernel *k)
 		if (k->ring_fds[i] >= 0)
 			close(k->ring_fds[i]);
 	}
+	unwind__free(k->unwind);
 	memtrace_bpf__destroy(k->skel);
 	order__free(k->order);
 	if (k->cgroup_fd >= 0)
@@ -387,6 +432,8 @@ int kernel__add(struct kernel *k, pid_t pid, bool launched)
 	uint64_t before;
 	int err;
 
+	if (!launched && k->unwind)
+		unwind__add_process(k->unwind, pid);
 	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.roots), &key, &wait, BPF_ANY))
 		return -errno;
 	/* A thread that is created meanwhile by one not yet marked is found by the next round. */
@@ -406,6 +453,12 @@ int kernel__add(struct kernel *k, pid_t pid, bool launched)
 		err = kernel__iterate(k->skel->progs.arm_threads, 0, NULL, NULL);
 	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.roots), &key);
 	return err;
+}
+
+void kernel__expect(struct kernel *k, const char *command)
+{
+	if (k->unwind)
+		unwind__add_command(k->unwind, command);
 }
 
 int kernel__reopen(struct kernel *k, pid_t pid)

@@ -47,6 +47,9 @@ void kernel__free(struct kernel *k);
  */
 int kernel__add(struct kernel *k, pid_t pid, bool launched);
 
+/* A command is about to be run: make ready for its code. */
+void kernel__expect(struct kernel *k, const char *command);
+
 /* Open fault events again for a process whose exec made the kernel drop them. */
 int kernel__reopen(struct kernel *k, pid_t pid);
 

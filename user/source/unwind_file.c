@@ -15,6 +15,8 @@
 #define NAMES_BYTES_MAX (16UL << 20)
 #define HEADER_BYTES 8 /* of .eh_frame_hdr: versions, encodings, and where .eh_frame is */
 #define RELATIVE_SDATA4 0x1b
+#define INIT_BYTES 48 /* _init and _fini take half of it */
+#define INIT_ROWS 4
 
 /* An open file with its program headers. */
 struct elf {
@@ -152,6 +154,102 @@ static int source__build(const struct unwind_source *s, struct unwind_table *t)
 	return t->rows ? 0 : -ENOMEM;
 }
 
+static int elf__dynamic(const struct elf *e, Elf64_Dyn **dynamic, size_t *n)
+{
+	const Elf64_Phdr *p = elf__segment(e, PT_DYNAMIC);
+	int err;
+
+	*n = 0;
+	*dynamic = NULL;
+	if (!p)
+		return 0; /* a static program */
+	if (p->p_filesz > DYNAMIC_BYTES_MAX)
+		return -EFBIG;
+	*n = p->p_filesz / sizeof(**dynamic);
+	*dynamic = calloc(*n + 1, sizeof(**dynamic));
+	if (!*dynamic)
+		return -ENOMEM;
+	err = fd__read(e->fd, *dynamic, *n * sizeof(**dynamic), p->p_offset);
+	if (err) {
+		free(*dynamic);
+		*dynamic = NULL;
+		*n = 0;
+	}
+	return err;
+}
+
+/* The code at offset, if it is all of _init or _fini as every C library's start files have it: the
+ * bytes up to the end of `sub $8,%rsp`, of `add $8,%rsp` and of `ret`. */
+static bool code__is_init(const unsigned char *code, size_t bytes, size_t *pushed, size_t *popped)
+{
+	static const unsigned char branch[] = {0xf3, 0x0f, 0x1e, 0xfa}; /* endbr64 */
+	static const unsigned char push[] = {0x48, 0x83, 0xec, 0x08};
+	static const unsigned char pop[] = {0x48, 0x83, 0xc4, 0x08, 0xc3};
+	size_t at = 0;
+
+	if (!memcmp(code, branch, sizeof(branch)))
+		at = sizeof(branch);
+	if (memcmp(code + at, push, sizeof(push)) != 0)
+		return false;
+	*pushed = at + sizeof(push);
+	for (at = *pushed; at + sizeof(pop) <= bytes; at++)
+		if (!memcmp(code + at, pop, sizeof(pop))) {
+			*popped = at + 4;
+			return true;
+		}
+	return false;
+}
+
+/*
+ * _init and _fini have no .eh_frame, and run in every program: the first is where the first page
+ * of a library's code is touched. Give them rows, by what their code shows.
+ */
+static int table__add_init(struct unwind_table *t, const struct elf *e, uint64_t addr)
+{
+	unsigned char code[INIT_BYTES];
+	struct unwind_row *rows;
+	uint64_t offset, there;
+	size_t pushed, popped, i = 0;
+
+	if (!elf__offset(e, addr, &offset, &there) || offset > UINT32_MAX - INIT_BYTES ||
+	    there < 16 || unwind__find(t->rows, t->n, offset) != UNWIND_NOTHING)
+		return 0;
+	memset(code, 0, sizeof(code));
+	if (fd__read(e->fd, code, there < sizeof(code) ? there : sizeof(code), offset) ||
+	    !code__is_init(code, sizeof(code), &pushed, &popped))
+		return 0;
+	while (i < t->n && t->rows[i].at < offset)
+		i++;
+	/* A row within would say that there is something else. */
+	if (i < t->n && t->rows[i].at <= offset + popped)
+		return 0;
+	rows = reallocarray(t->rows, t->n + INIT_ROWS, sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	t->rows = rows;
+	memmove(rows + i + INIT_ROWS, rows + i, (t->n - i) * sizeof(*rows));
+	rows[i] = (struct unwind_row){offset, UNWIND_RULE(UNWIND_SP, 1, 0, 0)};
+	rows[i + 1] = (struct unwind_row){offset + pushed, UNWIND_RULE(UNWIND_SP, 2, 0, 0)};
+	rows[i + 2] = (struct unwind_row){offset + popped, UNWIND_RULE(UNWIND_SP, 1, 0, 0)};
+	rows[i + 3] = (struct unwind_row){offset + popped + 1, UNWIND_NOTHING};
+	t->n += INIT_ROWS;
+	return 0;
+}
+
+static int table__add_inits(struct unwind_table *t, const struct elf *e)
+{
+	Elf64_Dyn *d = NULL;
+	size_t n = 0, i;
+	int err = elf__dynamic(e, &d, &n);
+
+	for (i = 0; !err && i < n && d[i].d_tag != DT_NULL; i++)
+		if (d[i].d_tag == DT_INIT || d[i].d_tag == DT_FINI)
+			err = table__add_init(t, e, d[i].d_un.d_ptr);
+	free(d);
+	/* What cannot be read is left as it was. */
+	return err == -ENOMEM ? err : 0;
+}
+
 int unwind_file__read(int fd, struct unwind_table *t)
 {
 	struct unwind_segment code[SEGMENTS_MAX];
@@ -168,6 +266,10 @@ int unwind_file__read(int fd, struct unwind_table *t)
 		s.nsegments = elf__code(&e, code);
 		err = source__build(&s, t);
 	}
+	if (!err)
+		err = table__add_inits(t, &e);
+	if (err)
+		unwind_table__clear(t);
 	free(frame);
 	return err;
 }
@@ -214,30 +316,6 @@ static char *elf__names(const struct elf *e, const Elf64_Dyn *d, size_t n, size_
 	}
 	*bytes = size;
 	return names;
-}
-
-static int elf__dynamic(const struct elf *e, Elf64_Dyn **dynamic, size_t *n)
-{
-	const Elf64_Phdr *p = elf__segment(e, PT_DYNAMIC);
-	int err;
-
-	*n = 0;
-	*dynamic = NULL;
-	if (!p)
-		return 0; /* a static program */
-	if (p->p_filesz > DYNAMIC_BYTES_MAX)
-		return -EFBIG;
-	*n = p->p_filesz / sizeof(**dynamic);
-	*dynamic = calloc(*n + 1, sizeof(**dynamic));
-	if (!*dynamic)
-		return -ENOMEM;
-	err = fd__read(e->fd, *dynamic, *n * sizeof(**dynamic), p->p_offset);
-	if (err) {
-		free(*dynamic);
-		*dynamic = NULL;
-		*n = 0;
-	}
-	return err;
 }
 
 int unwind_file__needed(int fd, void (*fn)(void *ctx, const char *name, const char *runpath),

@@ -239,7 +239,8 @@ static void put_site(struct json *j, const struct site *site)
 static void put_stacks(struct json *j, const struct report *r)
 {
 	JSON_NUMBERS(j, "stacks", {"distinct", r->stacks}, {"failed", r->stacks_failed},
-		     {"truncated", r->stacks_truncated});
+		     {"truncated", r->stacks_truncated}, {"taken", r->stacks_taken},
+		     {"taken_truncated", r->stacks_taken_truncated});
 }
 
 int view__json(FILE *out, const struct report *r)

@@ -146,13 +146,19 @@ static void put_stack_quality(struct sink *s, const struct report *r, const stru
 {
 	char text[256];
 
-	if (!r->stacks_failed && !r->stacks_truncated)
+	int n;
+
+	if (!r->stacks_failed && !r->stacks_taken)
 		return;
-	snprintf(text, sizeof(text),
-		 "of %s distinct stacks %s could not be followed to their end; %s times no stack "
-		 "could be read",
-		 fmt__count(r->stacks).s, fmt__count(r->stacks_truncated).s,
-		 fmt__count(r->stacks_failed).s);
+	n = snprintf(text, sizeof(text),
+		     "of %s stacks taken %s (%s) could not be followed to their end, of %s "
+		     "distinct ones %s",
+		     fmt__count(r->stacks_taken).s, fmt__count(r->stacks_taken_truncated).s,
+		     fmt__percent(r->stacks_taken_truncated, r->stacks_taken).s,
+		     fmt__count(r->stacks).s, fmt__count(r->stacks_truncated).s);
+	if (r->stacks_failed)
+		snprintf(text + n, sizeof(text) - n, "; %s times no stack could be had",
+			 fmt__count(r->stacks_failed).s);
 	text__item(s, text, o->width);
 }
 
