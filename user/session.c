@@ -115,6 +115,9 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 		session__look_up(s, (const struct rec_fault *)r);
 	if (s->o->stream)
 		session__fail(s, live__stream_before(s, r));
+	/* What there is to say of a process must be said while the model has it. */
+	if (s->plane && r->kind == REC_EXIT)
+		plane__note(s->plane, r);
 	err = model__apply(s->model, r, len);
 	if (err == -EBADMSG)
 		s->malformed++;
@@ -123,7 +126,7 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	if (s->o->stream)
 		session__fail(s, live__stream_after(s, r));
 	session__note_code(s, r);
-	if (s->plane)
+	if (s->plane && r->kind != REC_EXIT)
 		plane__note(s->plane, r);
 	if (r->kind == REC_EXIT)
 		s->exits++;

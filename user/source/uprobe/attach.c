@@ -38,7 +38,7 @@ static int link_multi(int prog_fd, const char *path, const uint64_t *offsets,
  */
 bool attach__has_multi(void)
 {
-	LIBBPF_OPTS(bpf_prog_load_opts, o, .expected_attach_type = TRACE_UPROBE_MULTI);
+	struct bpf_prog_load_opts o = {.sz = sizeof(o), .expected_attach_type = TRACE_UPROBE_MULTI};
 	struct bpf_insn nothing[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
 		{.code = BPF_JMP | BPF_EXIT},
@@ -105,12 +105,13 @@ static int attach__multi(struct attachment *a, const struct bpf_program *prog, b
 			 pid_t pid, const char *path, const struct hook *const *hooks, size_t n,
 			 bool escapes)
 {
-	uint64_t *offsets = calloc(2 * n + 1, sizeof(*offsets)), *cookies = offsets + n;
+	uint64_t *offsets = calloc(2 * n + 1, sizeof(*offsets)), *cookies;
 	size_t i, count = 0;
 	int fd;
 
 	if (!offsets)
 		return -ENOMEM;
+	cookies = offsets + n;
 	for (i = 0; i < n; i++) {
 		if (escapes == (hooks[i]->entry->family != NULL))
 			continue;
@@ -133,8 +134,9 @@ static int attach__single(struct attachment *a, const struct bpf_program *prog, 
 	int err = 0;
 
 	for (size_t i = 0; i < n && !err; i++) {
-		LIBBPF_OPTS(bpf_uprobe_opts, o, .retprobe = at_return,
-			    .bpf_cookie = hook__cookie(hooks[i]));
+		struct bpf_uprobe_opts o = {.sz = sizeof(o),
+					    .retprobe = at_return,
+					    .bpf_cookie = hook__cookie(hooks[i])};
 		struct bpf_link *link;
 
 		if (escapes == (hooks[i]->entry->family != NULL))

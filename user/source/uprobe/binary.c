@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <gelf.h>
 #include <libelf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,7 +36,7 @@ static void binary__mark(struct binary *b, const char *name, size_t *rank)
 {
 	for (size_t i = 0; i < *rank && i < sizeof(marks) / sizeof(marks[0]); i++)
 		if (!strcmp(name, marks[i].symbol)) {
-			strcpy(b->allocator, marks[i].allocator);
+			snprintf(b->allocator, sizeof(b->allocator), "%s", marks[i].allocator);
 			*rank = i;
 		}
 }
@@ -126,7 +127,7 @@ static int binary__read_table(struct binary *b, Elf *elf, Elf_Scn *section, cons
 		if (strlen(name) >= sizeof(e.name) || !binary__wants(&e, name, extra, nextra) ||
 		    !segment__offset(elf, symbol.st_value, &e.offset))
 			continue;
-		strcpy(e.name, name);
+		snprintf(e.name, sizeof(e.name), "%s", name);
 		err = binary__add(b, &e);
 	}
 	return err;

@@ -85,7 +85,7 @@ struct module *module_cache__add(struct module_cache *c, uint64_t ino, uint32_t 
 	m->dev = dev;
 	m->fd = fd;
 	m->err = fd < 0 ? fd : binary__read(&m->binary, fd, c->extra, c->nextra);
-	strcpy(m->path, path);
+	snprintf(m->path, sizeof(m->path), "%s", path);
 	/* What defines nothing need not be kept open. */
 	if (fd >= 0 && !m->binary.nentries) {
 		close(fd);
@@ -219,7 +219,7 @@ static int auxv__read(pid_t pid, uint64_t *phdr, uint64_t *phnum)
 static int loader__find(pid_t pid, struct r_debug *debug)
 {
 	uint64_t phdr, phnum, bias = 0, dynamic = 0;
-	Elf64_Phdr p[PHDRS_MAX];
+	Elf64_Phdr p[PHDRS_MAX] = {0};
 	int err = auxv__read(pid, &phdr, &phnum);
 
 	if (!err)
@@ -235,7 +235,7 @@ static int loader__find(pid_t pid, struct r_debug *debug)
 	if (!dynamic)
 		return -ENOENT;
 	for (size_t i = 0; i < DYNAMIC_MAX; i++) {
-		Elf64_Dyn d;
+		Elf64_Dyn d = {0};
 
 		err = memory__read(pid, bias + dynamic + i * sizeof(d), &d, sizeof(d));
 		if (err || d.d_tag == DT_NULL)
@@ -249,8 +249,8 @@ static int loader__find(pid_t pid, struct r_debug *debug)
 
 static int list__by_loader(struct module **list, size_t *n, const struct map *map, pid_t pid)
 {
-	struct link_map link;
-	struct r_debug debug;
+	struct link_map link = {0};
+	struct r_debug debug = {0};
 	uint64_t at;
 	int err = loader__find(pid, &debug);
 

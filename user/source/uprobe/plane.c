@@ -20,6 +20,8 @@ struct traced {
 	struct attachment attachment;
 	bool attached[HEAP_HOOKS_MAX];
 	size_t nattached;
+	bool asked_for; /* by the user: not a child */
+	char why[256]; /* nothing was found at the last look; empty: none yet, or something was */
 	bool launched; /* probes were placed before it ran */
 	bool late; /* some were placed after */
 	bool nothing_told; /* that there is no allocator */
@@ -194,11 +196,19 @@ static void plane__tell_nothing(struct plane *p, struct traced *t, const char *w
 	t->nothing_told = true;
 	text__copy(r.text, sizeof(r.text), why);
 	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
-	if (p->o.required)
+	if (p->o.required && t->asked_for)
 		log__warn("process %d: no allocator found: %s; the kernel's events are traced all the same",
 			  t->pid, why);
 	else
 		log__debug("process %d: no allocator found: %s", t->pid, why);
+}
+
+/* It has ended, or it is not to be traced any more. */
+static void plane__end(struct plane *p, struct traced *t)
+{
+	attach__drop(&t->attachment);
+	if (!t->nattached)
+		plane__tell_nothing(p, t, t->why[0] ? t->why : "it ended before it was looked at");
 }
 
 /* Place the probes of module m among the choices that are not there yet. 0 or -errno. */
@@ -266,6 +276,7 @@ static int plane__hook_modules(struct plane *p, struct traced *t, struct module 
 		if (err)
 			plane__say_failure(t, c.list[i].module, err);
 	}
+	memcpy(t->why, c.why, sizeof(t->why));
 	if (!c.n && last)
 		plane__tell_nothing(p, t, c.why);
 	if (t->nattached != before && before)
@@ -320,6 +331,7 @@ int plane__add(struct plane *p, pid_t pid, const char *command)
 
 	if (!t)
 		return -ENOMEM;
+	t->asked_for = true;
 	if (!command)
 		return plane__look(p, t);
 	t->launched = true;
@@ -365,8 +377,10 @@ void plane__note(struct plane *p, const struct rec *r)
 		traced__look_soon(t);
 		break;
 	case REC_EXIT:
-		if (t && r->aux)
+		if (t && r->aux) {
+			plane__end(p, t);
 			plane__forget(p, t);
+		}
 		break;
 	case REC_VMA:
 		if (t && vma->prot & PROT_EXEC && vma->ino)
@@ -413,9 +427,7 @@ int plane__detach(struct plane *p)
 	while (hmap__next(&p->processes, &pos, &pid, &value)) {
 		struct traced *t = (struct traced *)(uintptr_t)value;
 
-		attach__drop(&t->attachment);
-		if (!t->nattached)
-			plane__tell_nothing(p, t, "it ended before it was looked at");
+		plane__end(p, t);
 	}
 	err = kernel__hook_counts(p->kernel, counts, p->nhooks);
 	for (size_t i = 0; i < p->nhooks && !err; i++)
