@@ -116,7 +116,7 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 	if (bpf_probe_read_kernel(&f, sizeof(f), table + fd) || !f)
 		return;
 	if (c->arg[2] & VM_EXEC)
-		code__mapped(t, f, c->ret, c->ret + c->arg[1], c->arg[5], zero);
+		code__mapped(t, f, c->ret, c->ret + c->arg[1], c->arg[5]);
 	file__announce(ring, t, f, c->h.ts_ns - 2, &ino, &dev, zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
@@ -158,8 +158,7 @@ static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct
 		return 0;
 	if (f) {
 		if (flags & VM_EXEC)
-			code__mapped(t, f, vma->vm_start, vma->vm_end, vma->vm_pgoff << PAGE_SHIFT,
-				     w->zero);
+			code__mapped(t, f, vma->vm_start, vma->vm_end, vma->vm_pgoff << PAGE_SHIFT);
 		file__announce(ring, t, f, bpf_ktime_get_ns(), &ino, &dev, w->zero);
 	}
 	r = record__reserve(ring, REC_VMA, sizeof(*r));

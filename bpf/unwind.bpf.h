@@ -25,7 +25,7 @@
 #define GRANULE (1ULL << 63) /* in the key of one */
 #define CHUNKS_A_GRANULE (1 << (GRANULE_SHIFT - CODE_SHIFT))
 #define GRANULES_MAX 4096
-#define CHUNKS_MAX 1024 /* of a mapping, filled when it is made */
+#define CHUNKS_MAX 64 /* of a mapping, entered when it is made */
 #define HASH_FACTOR 0x9E3779B97F4A7C15ULL
 
 /* Values of UNWIND_FRAME, which is in no table. */
@@ -45,14 +45,14 @@ struct code_key {
 
 enum code_kind { CODE_NONE, CODE_FILE, CODE_ANONYMOUS };
 
-/* A mapping of code. */
+/* A mapping of code. It begins as struct unwind_want does and serves as one: the stack is scarce. */
 struct code_value {
 	__u64 start, end;
+	__u32 tgid;
+	__u32 kind; /* enum code_kind */
 	__u64 offset; /* of start, in the file */
 	__u64 epoch;
 	struct vnode_key file;
-	__u32 kind; /* enum code_kind */
-	__u32 pad;
 };
 
 struct {
@@ -157,16 +157,16 @@ static long code__look(__u32 i, struct code_range *r)
 /*
  * [start, start + bytes) of the current process is not mapped any more, or anew. The first
  * and the last 2 MiB are looked through by chunks, what is between by granules: if one
- * has code, everything is forgotten.
+ * has code, everything is forgotten. Not inlined: the programs' stack is scarce.
  */
-static __always_inline void code__forget(struct task_struct *t, __u64 start, __u64 bytes)
+static __noinline int code__forget(struct task_struct *t, __u64 start, __u64 bytes)
 {
 	__u64 image = task__image(t), last = start + bytes - 1, edge;
 	__u64 first_granule = start >> GRANULE_SHIFT, last_granule = last >> GRANULE_SHIFT;
 	struct code_range r = {{image, start >> CODE_SHIFT}, 0, start, start + bytes, 0};
 
 	if (!image || !bytes)
-		return;
+		return 0;
 	edge = ((first_granule + 1) << (GRANULE_SHIFT - CODE_SHIFT)) - 1;
 	r.last = first_granule == last_granule ? last >> CODE_SHIFT : edge;
 	bpf_loop(CHUNKS_A_GRANULE, code__drop, &r, 0);
@@ -188,6 +188,7 @@ static __always_inline void code__forget(struct task_struct *t, __u64 start, __u
 	}
 	if (edge)
 		code__changed();
+	return 0;
 }
 
 /* Enter a mapping for one chunk. No room only means that the kernel is asked again. */
@@ -201,17 +202,6 @@ static __always_inline void code__enter(__u64 image, __u64 chunk, struct code_va
 		bpf_map_update_elem(&code, &key, c, BPF_ANY);
 }
 
-struct code_made {
-	__u64 image, chunk, last;
-	struct code_value value;
-};
-
-static long code__make(__u32 i, struct code_made *m)
-{
-	code__enter(m->image, m->chunk, &m->value);
-	return m->chunk++ == m->last;
-}
-
 static __always_inline void file__key(struct file *f, struct vnode_key *key)
 {
 	key->ino = BPF_CORE_READ(f, f_inode, i_ino);
@@ -222,35 +212,28 @@ static __always_inline void file__key(struct file *f, struct vnode_key *key)
 /* Ask for the table of a file whose code the current process has in a mapping. */
 static __always_inline void unwind__want(struct code_value *c)
 {
-	struct unwind_want want = {};
-
-	want.tgid = bpf_get_current_pid_tgid() >> 32;
-	want.start = c->start;
-	want.end = c->end;
+	c->tgid = bpf_get_current_pid_tgid() >> 32;
 	/* A ring that is full is waking already. */
-	if (!bpf_map_update_elem(&unwind_wanted, &c->file, &want, BPF_NOEXIST))
-		bpf_ringbuf_output(&unwind_wake, &want.start, sizeof(want.start),
-				   BPF_RB_FORCE_WAKEUP);
+	if (!bpf_map_update_elem(&unwind_wanted, &c->file, c, BPF_NOEXIST))
+		bpf_ringbuf_output(&unwind_wake, c, sizeof(__u64), BPF_RB_FORCE_WAKEUP);
 }
 
-/* The current process has come to have code of file f at [start, end). */
-static __always_inline void code__mapped(struct task_struct *t, struct file *f, __u64 start,
-					 __u64 end, __u64 offset, __u32 zero)
+/* The current process has come to have code of file f at [start, end). Not inlined, and no
+ * bpf_loop(): the programs' stack is scarce. */
+static __noinline int code__mapped(struct task_struct *t, struct file *f, __u64 start, __u64 end,
+				   __u64 offset)
 {
-	struct code_made m = {};
+	struct code_value c = {.start = start, .end = end, .kind = CODE_FILE, .offset = offset};
+	__u64 image = task__image(t), chunk = start >> CODE_SHIFT;
+	int i;
 
-	m.image = task__image(t);
-	m.chunk = (start >> CODE_SHIFT) + zero;
-	m.last = (end - 1) >> CODE_SHIFT;
-	m.value.start = start;
-	m.value.end = end;
-	m.value.offset = offset;
-	m.value.epoch = code_epoch;
-	m.value.kind = CODE_FILE;
-	file__key(f, &m.value.file);
-	bpf_loop(CHUNKS_MAX, code__make, &m, 0);
-	if (!bpf_map_lookup_elem(&unwind_files, &m.value.file))
-		unwind__want(&m.value);
+	c.epoch = code_epoch;
+	file__key(f, &c.file);
+	for (i = 0; i < CHUNKS_MAX && chunk <= (end - 1) >> CODE_SHIFT; i++)
+		code__enter(image, chunk++, &c);
+	if (!bpf_map_lookup_elem(&unwind_files, &c.file))
+		unwind__want(&c);
+	return 0;
 }
 
 static long code__found(struct task_struct *t, struct vm_area_struct *vma, struct code_value *c)

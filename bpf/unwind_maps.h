@@ -34,8 +34,9 @@ struct unwind_file_info {
 
 /* Code of a file that nothing is known of was met: who has it mapped, and where. */
 struct unwind_want {
-	__u32 tgid, pad;
 	__u64 start, end;
+	__u32 tgid;
+	__u32 other; /* of no meaning here */
 };
 
 _Static_assert(sizeof(struct vnode_key) == 16, "vnode_key");
