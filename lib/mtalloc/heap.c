@@ -247,7 +247,8 @@ void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, siz
 		outbox__flush(box);
 }
 
-static bool chain_has(const struct span *span, uint64_t offset, uint32_t count, uint64_t wanted)
+MT_RACY static bool chain_has(const struct span *span, uint64_t offset, uint32_t count,
+			      uint64_t wanted)
 {
 	for (; count && offset < ARENA_PAGES * PAGE; count--) {
 		if (offset == wanted)

@@ -37,6 +37,8 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+/* Looks at lists that others change meanwhile, by design: what it reads may be anything. */
+#define MT_RACY __attribute__((no_sanitize("thread"), noinline))
 #define MT_COLD __attribute__((noinline, cold))
 #define MT_API __attribute__((visibility("default")))
 
@@ -348,10 +350,20 @@ bool _mt_slab_has_free(const struct span *span, const void *block);
 void _mt_slab_punch_all(struct heap *heap, unsigned int blocks);
 /* Puts the free blocks of one such page on the list. */
 void _mt_slab_fill_hole(struct heap *heap, struct span *span);
-/* Whether a page that the block begins on was given back: then it is not live. */
+/* Whether a page that the block lies on was given back: then it is not live. */
 static inline bool slab__in_hole(const struct span *span, const void *block)
 {
-	return span->holes >> ((uint16_t)(uintptr_t)block >> PAGE_SHIFT) & 1;
+	uint32_t offset = (uint16_t)(uintptr_t)block;
+	uint32_t first = offset >> PAGE_SHIFT;
+	uint32_t last = (offset + _mt_classes[span->class_id].size - 1) >> PAGE_SHIFT;
+
+	return __atomic_load_n(&span->holes, __ATOMIC_RELAXED) & ((2u << last) - (1u << first));
+}
+
+/* Other threads look meanwhile; a page with a live block is never in it. */
+static inline void slab__set_holes(struct span *span, uint32_t pages)
+{
+	__atomic_store_n(&span->holes, (uint16_t)pages, __ATOMIC_RELAXED);
 }
 
 /* Who may free without further checks; nobody when the slab has holes. */

@@ -168,12 +168,16 @@ uint64_t _mt_os_now_ms(void)
 
 uint32_t _mt_os_random(void)
 {
-	/* 16 bytes that the kernel gives each new image: no system call, and always there. */
-	const uint32_t *given = (const uint32_t *)getauxval(AT_RANDOM);
+	/* 16 bytes that the kernel gives each new image: no system call, and always there. At any
+	 * address. */
+	const void *given = (const void *)getauxval(AT_RANDOM);
 	uintptr_t here = (uintptr_t)&here;
+	uint32_t words[4];
 
-	if (given)
-		return given[1] ^ given[3];
+	if (given) {
+		__builtin_memcpy(words, given, sizeof(words));
+		return words[1] ^ words[3];
+	}
 	return (uint32_t)(here >> 4) * 2654435761u;
 }
 

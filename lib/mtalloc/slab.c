@@ -43,7 +43,7 @@ bool _mt_slab_is_block(const struct span *span, const void *block)
 								      << UNIT_SHIFT;
 }
 
-bool _mt_slab_has_free(const struct span *span, const void *block)
+MT_RACY bool _mt_slab_has_free(const struct span *span, const void *block)
 {
 	uint64_t wanted = (uint64_t)((const char *)block - span->start);
 	uint64_t link = __atomic_load_n(&span->free, __ATOMIC_RELAXED);
@@ -72,7 +72,7 @@ static struct span *slab__new(struct heap *heap, int class_id)
 	span->free = link__encode(LINK_END);
 	span->class_id = (uint8_t)class_id;
 	atomic_store_explicit(&span->heap, heap->id, memory_order_relaxed);
-	span->holes = 0;
+	slab__set_holes(span, 0);
 	slab__set_owner(heap, span);
 	heap->spans++;
 	_mt_queue_push(&heap->queue[class_id], span);
@@ -163,7 +163,7 @@ static void slab__release(struct heap *heap, struct span *span)
 	heap->spans--;
 	if (span->clean * PAGE_UNITS < slab__fresh(span))
 		span->clean = (uint8_t)((slab__fresh(span) + PAGE_UNITS - 1) / PAGE_UNITS);
-	span->holes = 0;
+	slab__set_holes(span, 0);
 	_mt_span_free(span, 1);
 }
 
@@ -201,7 +201,7 @@ void _mt_slab_renew(struct heap *heap, struct span *span)
 	span->free = link__encode(LINK_END);
 	slab__set_fresh(span, 0);
 	span->clean = 0;
-	span->holes = 0;
+	slab__set_holes(span, 0);
 	span->used = current ? 1 : 0;
 	if (!current)
 		slab__release(heap, span);

@@ -144,7 +144,7 @@ static void punch(struct heap *heap, struct span *span)
 			unmark(&blocks, i);
 	span->free = link_marked(&blocks, span, link__encode(LINK_END));
 	give_back(span, pages);
-	span->holes = (uint16_t)(span->holes | pages);
+	slab__set_holes(span, span->holes | pages);
 	slab__set_owner(heap, span);
 }
 
@@ -177,7 +177,7 @@ void _mt_slab_fill_hole(struct heap *heap, struct span *span)
 		if (pages & page && !(pages & others))
 			mark(&blocks, i);
 	}
-	span->holes = (uint16_t)others;
+	slab__set_holes(span, others);
 	span->free = link_marked(&blocks, span, span->free);
 	slab__set_owner(heap, span);
 }
