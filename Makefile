@@ -279,6 +279,8 @@ $(FLOOR): tests/bench/floor/floor.c $(FLOOR).skel.h $(O)/.config
 -include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
 	$(ALLOC_BENCH:%=%.d) $(FLOOR).d $(FLOOR).bpf.o.d
 
+include tests/alloc/alloc.mk
+
 # ---- install --------------------------------------------------------------------------------
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
@@ -334,9 +336,10 @@ check-bench-alloc: mtalloc bench-alloc-progs
 
 test: deps
 	@tests/sum \
-		step 'build' '$(MAKE) all progs bench-progs unit' \
+		step 'build' '$(MAKE) all progs bench-progs unit alloc-tests' \
 		suite 'unit tests' '$(MAKE) check' \
 		suite 'allocator benchmarks, briefly' '$(MAKE) check-bench-alloc' \
+		suite 'allocator tests' '$(MAKE) check-alloc' \
 		suite 'end-to-end tests' '$(MAKE) check-root'
 
 # memtrace, built once here, under each of Debian's kernels.
@@ -390,6 +393,7 @@ help:
 	@echo '  make [all]         build $(O)/memtrace'
 	@echo '  make install       to $$(DESTDIR)$$(PREFIX) ($(DESTDIR)$(PREFIX)); make uninstall removes it'
 	@echo '  make check         unit tests (no root)'
+	@echo '  make check-alloc   tests of mtalloc (no root); check-alloc-full: all that real programs do'
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
 	@echo '  make bench         what tracing costs'
