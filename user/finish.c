@@ -106,9 +106,12 @@ static void finish__heap_notes(struct report *r, const struct event_counts *coun
 		for (k = 0; k < r->processes[i].nallocators; k++)
 			incomplete += r->processes[i].allocators[k].name &&
 				      r->processes[i].allocators[k].incomplete;
-	if (incomplete && r->heap.unmatched_frees)
-		report__note(r, "blocks from before the probes were in place are not known: their frees "
-				"are the unmatched ones");
+	if (r->heap.unmatched_frees)
+		report__note(
+			r,
+			"frees of unknown blocks: %sglibc itself frees what a thread's cache holds "
+			"when the thread ends, which the program had freed before",
+			incomplete ? "of those from before the probes were in place; and " : "");
 }
 
 static void finish__notes(struct session *s, struct report *r, const struct event_counts *counts,

@@ -19,7 +19,6 @@ struct held {
 struct hold {
 	FILE *out;
 	struct hmap threads; /* tid -> struct held * */
-	size_t waiting; /* threads that have lines here */
 };
 
 struct hold *hold__new(FILE *out)
@@ -59,7 +58,6 @@ static int hold__let_go(struct hold *h, struct held *t)
 		err = -errno;
 	free(t->text);
 	t->file = NULL;
-	h->waiting--;
 	return err;
 }
 
@@ -67,25 +65,24 @@ FILE *hold__file(struct hold *h, uint32_t tid, uint64_t owner)
 {
 	struct held *t;
 
-	if (!owner && !h->waiting)
+	/* It may have happened between the return of a call and the record of it. */
+	if (!owner)
 		return h->out;
-	t = hold__thread(h, tid, owner != 0);
+	t = hold__thread(h, tid, true);
 	if (!t)
-		return owner ? NULL : h->out;
+		return NULL;
 	if (t->owner != owner) {
 		if (hold__let_go(h, t))
 			return NULL;
 		t->owner = owner;
 		t->told = false;
 	}
-	if (!owner || t->told)
+	if (t->told)
 		return h->out;
 	if (t->file && !fflush(t->file) && t->size > HELD_MOST && hold__let_go(h, t))
 		return NULL;
-	if (!t->file) {
+	if (!t->file)
 		t->file = open_memstream(&t->text, &t->size);
-		h->waiting += t->file != NULL;
-	}
 	return t->file;
 }
 

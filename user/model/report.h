@@ -92,7 +92,8 @@ struct heap_stats {
 	uint64_t inherited_blocks,
 		inherited_bytes; /* of them not: the parent's at a fork, not freed */
 	uint64_t dropped_blocks, dropped_bytes; /* live at an exec, and gone with the old image */
-	uint64_t unmatched_frees; /* of blocks that are not known: older than the trace, or lost */
+	uint64_t unmatched_frees; /* of blocks that are not known: older than the trace, or lost, or
+				   * freed before (glibc empties a thread's cache by free) */
 	uint64_t unseen_frees; /* an address was given out again that was not seen to be freed */
 	uint64_t temporary; /* blocks freed within TEMPORARY_CALLS allocations */
 	uint64_t uncertain_blocks,

@@ -145,8 +145,7 @@ static void put_blocks(struct sink *s, const struct heap_stats *h, const struct 
 		words__add(&w, "%s blocks were freed within %u allocations; ",
 			   fmt__count(h->temporary).s, TEMPORARY_CALLS);
 	if (h->unmatched_frees)
-		words__add(&w, "%s frees of blocks from before the trace; ",
-			   fmt__count(h->unmatched_frees).s);
+		words__add(&w, "%s frees of unknown blocks; ", fmt__count(h->unmatched_frees).s);
 	if (h->unseen_frees)
 		words__add(&w, "%s blocks whose free was not seen; ", fmt__count(h->unseen_frees).s);
 	if (h->inherited_blocks)

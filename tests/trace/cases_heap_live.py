@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""What lives, and what it cost: live bytes to the byte under threads that free each other's
+blocks, system calls and faults by the place that asked for the block, resident memory by
+owner."""
+
+import re
+
+from harness import (PAGE, Failure, attach, case, expect, expect_at_least, expect_between,
+                     expect_true, launch, memtrace, prog)
+
+HEAP = "--heap=uprobe"
+
+
+def heap_site(report, function):
+    """The one place of the heap that this function called from."""
+    found = [s for s in report["sites"] if s["kind"] == "heap" and
+             function in [f["symbol"] for f in s["stack"]]]
+    if len(found) != 1:
+        raise Failure("heap sites of %s: expected 1 got %d" % (function, len(found)))
+    return found[0]
+
+
+def expect_churn(run):
+    heap, own = run.report["heap"], run.result
+    mine = [s for s in run.report["sites"] if s["kind"] == "heap" and
+            "churn" in [f["symbol"] for f in s["stack"]]]
+    expect("calls of churn", sum(s["calls"] for s in mine), own["calls"])
+    expect("reallocs", heap["calls"]["realloc"], own["moved"])
+    expect("live blocks", sum(s["live_blocks"] for s in mine), own["blocks"])
+    expect("live bytes", sum(s["live_bytes"] for s in mine), own["bytes"])
+    expect("frees unseen", heap["unseen_frees"], 0)
+    expect("blocks that may have been freed", heap["uncertain_blocks"], 0)
+    for process in run.report["processes"]:
+        expect("sum over processes", process["heap"]["live_bytes"], heap["live_bytes"])
+
+
+@case
+def blocks_freed_by_other_threads():
+    expect_churn(attach("heap_churn", 4, 20000, opts=(HEAP, "--buffer", "64M")))
+
+
+@case
+def blocks_freed_by_other_threads_launched():
+    run = launch([prog("heap_churn"), 4, 20000], opts=(HEAP, "--buffer", "64M"))
+    expect_churn(run)
+    # As a thread ends glibc frees what its cache holds, which the program had freed before: there are
+    # more frees than blocks, but each block is freed once.
+    heap = run.report["heap"]
+    expect("blocks freed", heap["calls"]["free"] - heap["unmatched_frees"],
+           heap["calls"]["malloc"] + heap["calls"]["calloc"] - heap["live_blocks"])
+
+
+def expect_cost(run):
+    own, site = run.result, heap_site(run.report, "ask")
+    blocks, freed, size = own["blocks"], own["freed"], own["block_bytes"]
+    expect("calls", site["calls"], blocks)
+    expect("bytes", site["bytes"], blocks * size)
+    expect("frees", site["frees"], freed)
+    expect("live bytes", site["live_bytes"], (blocks - freed) * size)
+    expect("peak", site["peak_live_bytes"], blocks * size)
+    expect("system calls", site["syscalls"], {"brk": 0, "mmap": blocks, "munmap": freed, "mremap": 0,
+                                              "madvise": 0, "mprotect": 0})
+    expect("faults inside", site["faults"]["inside_calls"], blocks)
+    expect("first touches", site["faults"]["first_touch"], blocks * (size // PAGE - 1))
+    expect("faults", site["faults"]["minor"] + site["faults"]["major"], blocks * (size // PAGE))
+    expect_at_least("time in system calls", site["syscall_ns"], 1)
+    expect_at_least("time in faults", site["fault_ns"], 1)
+    return site
+
+
+@case
+def a_malloc_has_its_system_calls_and_faults():
+    run = attach("heap_cost", 40, opts=(HEAP,))
+    site = expect_cost(run)
+    heap = run.report["heap"]
+    expect("system calls inside", heap["inside_calls"]["syscalls"], site["syscalls"])
+    expect("without a place", heap["inside_calls"]["without_site"]["syscalls"], 0)
+    # All of a block but its last bytes, which are on a page that nobody touched.
+    live = (run.result["blocks"] - run.result["freed"]) * (run.result["block_bytes"] - 16)
+    expect("resident bytes", site["resident_bytes"], live)
+
+
+@case
+def a_malloc_has_its_system_calls_and_faults_launched():
+    expect_cost(launch([prog("heap_cost"), 40], opts=(HEAP,)))
+
+
+@case
+def resident_memory_has_owners():
+    run = attach("heap_cost", 200, opts=(HEAP,))
+    rss, own = run.report["rss"], run.result
+    parts = rss["parts"]
+    expect("parts", sorted(parts), sorted(("live", "retained", "allocator", "direct_mmap", "file",
+                                           "stack", "other", "unknown")))
+    expect_between("sum of the parts", sum(parts.values()), int(rss["kernel_bytes"] * 0.99),
+                   int(rss["kernel_bytes"] * 1.01))
+    live = (own["blocks"] - own["freed"]) * (own["block_bytes"] - 16)
+    expect("in live blocks", parts["live"], live)
+    expect("in live blocks, by place", sum(s["resident_bytes"] for s in run.report["sites"]
+                                           if s["kind"] == "heap"), live)
+    expect("mapped by the program", parts["direct_mmap"], own["own_bytes"])
+    # The first bytes of each mapping are malloc's own.
+    expect("kept by the allocator", parts["retained"], (own["blocks"] - own["freed"]) * 16)
+
+
+@case
+def a_call_s_kernel_events_are_indented_under_it():
+    run = memtrace(HEAP, "--stream", "--", prog("heap_cost"), 4)
+    lines = run.err.splitlines()
+    calls = [i for i, line in enumerate(lines) if re.search(r"\] malloc\(262144\) = 0x", line)]
+    expect("mallocs", len(calls), 4)
+    for i in calls:
+        expect_true("an mmap under it", re.search(r"\]   mmap\(", lines[i + 1]), lines[i:i + 3])
+        expect_true("a fault under that", re.search(r"\]   fault write", lines[i + 2]), lines[i:i + 3])
+    frees = [i for i, line in enumerate(lines)
+             if re.search(r"\] free\(", line) and re.search(r"\]   munmap\(", lines[i + 1])]
+    expect("frees with a munmap under them", len(frees), 2)
+
+
+@case
+def without_the_heap_plane_its_figures_are_unknown():
+    run = launch([prog("heap_cost"), 4], opts=("--heap=none",))
+    heap = run.report["heap"]
+    for key in ("calls", "failed", "bytes_requested", "live_blocks", "live_bytes",
+                "peak_live_bytes", "unmatched_frees"):
+        expect(key, heap[key], None)
+    expect("plane", [p["heap_plane"] for p in run.report["processes"]], ["none"])
+    expect("kinds of sites", {s["kind"] for s in run.report["sites"]}, {"kernel"})
