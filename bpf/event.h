@@ -251,7 +251,9 @@ struct rec_heap {
 	__u64 arg; /* the old block of a realloc or free */
 	__u64 result; /* the new block */
 	__u64 stack_id; /* of the caller, at entry; 0: none. Frees have none unless asked for */
-	__u64 weight; /* sampling: bytes that this one stands for, arg's own in a free; 0: not sampled */
+	__u64 weight; /* sampling: the mean distance of samples in bytes (a probe of the target's own:
+		       * the bytes that this one stands for). 0: not sampled; under sampling, a realloc
+		       * that moved a sampled block away and made one that is not */
 };
 
 /*

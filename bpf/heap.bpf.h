@@ -204,7 +204,7 @@ static __always_inline void heap__send(struct thread_state *s, struct task_struc
 	r->arg = s->heap.arg;
 	r->result = result;
 	r->stack_id = s->heap.stack_id;
-	r->weight = cfg_sample_bytes;
+	r->weight = s->heap.left_out ? 0 : cfg_sample_bytes;
 	record__send(r);
 }
 
@@ -326,6 +326,7 @@ int heap_enter(struct uprobe_regs *ctx)
 	h->told = 0;
 	h->quiet = 0;
 	h->sampled = 0;
+	h->left_out = 0;
 	h->stack_id = 0;
 	s->heap_signals = 0;
 	if (COOKIE_OP(cookie) >= HEAP_FREE) {
@@ -337,6 +338,7 @@ int heap_enter(struct uprobe_regs *ctx)
 	}
 	if (cfg_sample_bytes) {
 		h->quiet = !sample__takes(s, h->size);
+		h->left_out = h->quiet;
 		/* What moves a sampled block is told, so that the block is not thought to live. */
 		if (h->arg && sample__forget(t, h->arg)) {
 			h->quiet = 0;
@@ -388,9 +390,11 @@ int heap_leave(struct uprobe_regs *ctx)
 			flags = HEAP_FAILED;
 		break;
 	}
-	if (cfg_sample_bytes && result && !(flags & HEAP_FAILED))
-		sample__remember(t, result);
-	else if (h->sampled && flags & HEAP_FAILED)
+	if (cfg_sample_bytes && result && !(flags & HEAP_FAILED)) {
+		if (!h->left_out)
+			sample__remember(t, result);
+	}
+	if (h->sampled && flags & HEAP_FAILED)
 		sample__remember(t, h->arg);
 	heap__send(s, t, now, result, flags);
 	h->start_ns = 0;

@@ -47,6 +47,7 @@ struct heap_call {
 	__u8 told : 1; /* its record has been sent */
 	__u8 quiet : 1; /* left out by sampling */
 	__u8 sampled : 1; /* its old block was sampled */
+	__u8 left_out : 1; /* its new one is not: told for the sake of the old one alone */
 };
 
 struct thread_state {

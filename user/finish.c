@@ -250,6 +250,7 @@ int finish__report(struct session *s)
 		return -ENOMEM;
 	}
 	r->how = how;
+	r->sample_bytes = s->o->sample_bytes;
 	finish__parts(r);
 	finish__notes(s, r, &counts, unbalanced);
 	if (s->err && s->err != -EPIPE)

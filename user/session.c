@@ -231,6 +231,8 @@ static int session__begin(struct session *s)
 	s->start_ns = clock__now();
 	s->stream.start_ns = s->start_ns;
 	s->model = model__new(s->start_ns);
+	if (s->model)
+		model__set_sampling(s->model, o->sample_bytes);
 	s->names = s->model ? names__new(s->model) : NULL;
 	if (!s->names)
 		return EXIT_FAIL;

@@ -12,7 +12,7 @@
 #define SLOTS 256
 
 static size_t *slots[SLOTS]; /* the first word of a block is its size */
-static unsigned long operations, moved[16];
+static unsigned long operations, moved[16], requested[16];
 
 static size_t *sized(size_t *block, size_t size)
 {
@@ -32,6 +32,7 @@ static PROG_NOINLINE void churn(size_t me)
 		r = r * 6364136223846793005ULL + 1442695040888963407ULL;
 		size = 16 + (r >> 33) % (r >> 60 ? 400 : 40000);
 		at = (r >> 20) % SLOTS;
+		requested[me] += size;
 		block = __atomic_exchange_n(&slots[at], NULL, __ATOMIC_ACQ_REL);
 		if (block && r >> 62 == 0) {
 			block = realloc(block, size);
@@ -53,7 +54,7 @@ static void *work(void *arg)
 
 int main(int argc, char **argv)
 {
-	unsigned long threads, blocks = 0, bytes = 0, moves = 0;
+	unsigned long threads, blocks = 0, bytes = 0, moves = 0, asked = 0;
 	pthread_t thread[16];
 
 	prog__start(&argc, &argv);
@@ -69,10 +70,13 @@ int main(int argc, char **argv)
 		blocks += slots[i] != NULL;
 		bytes += slots[i] ? slots[i][0] : 0;
 	}
-	for (size_t i = 0; i < threads; i++)
+	for (size_t i = 0; i < threads; i++) {
 		moves += moved[i];
-	prog__print("{\"calls\": %lu, \"moved\": %lu, \"blocks\": %lu, \"bytes\": %lu}\n",
-		    threads * operations, moves, blocks, bytes);
+		asked += requested[i];
+	}
+	prog__print("{\"calls\": %lu, \"moved\": %lu, \"requested\": %lu, \"blocks\": %lu, "
+		    "\"bytes\": %lu}\n",
+		    threads * operations, moves, asked, blocks, bytes);
 	prog__end();
 	return 0;
 }

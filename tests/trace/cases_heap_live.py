@@ -118,6 +118,27 @@ def a_call_s_kernel_events_are_indented_under_it():
 
 
 @case
+def samples_are_near_the_truth():
+    run = attach("heap_churn", 4, 20000, opts=(HEAP, "--sample", "16K", "--buffer", "64M"))
+    heap, own = run.report["heap"], run.result
+    expect("distance", run.report["sample_bytes"], 16384)
+    calls = heap["calls"]
+    # The error is of bytes; of calls the small blocks make it larger.
+    expect_between("bytes requested", heap["bytes_requested"],
+                   own["requested"] - 3 * heap["bytes_requested_error"],
+                   own["requested"] + 3 * heap["bytes_requested_error"])
+    expect_between("the error", heap["bytes_requested_error"], 1, own["requested"] // 20)
+    expect_between("live bytes", heap["live_bytes"], own["bytes"] - 3 * heap["live_bytes_error"],
+                   own["bytes"] + 3 * heap["live_bytes_error"])
+    expect_between("calls", calls["malloc"] + calls["calloc"] + calls["realloc"],
+                   own["calls"] * 0.7, own["calls"] * 1.3)
+    expect("temporary blocks", heap["temporary"], None)
+    # What is left out is known to the hooks.
+    expect_at_least("calls that were not told", sum(h["ignored"] for h in run.report["hooks"]),
+                    own["calls"] // 2)
+
+
+@case
 def without_the_heap_plane_its_figures_are_unknown():
     run = launch([prog("heap_cost"), 4], opts=("--heap=none",))
     heap = run.report["heap"]

@@ -337,7 +337,14 @@ static void samples_stand_for_what_was_left_out(void **state)
 		if (!keep)
 			HEAP_CALL(.op = HEAP_FREE, .arg = MMAP + i * 64, .weight = DISTANCE);
 	}
+	/* A sampled block that became one that was left out: no more than freed. */
+	HEAP_CALL(.op = HEAP_MALLOC, .size = 10, .result = A, .stack = 2, .weight = DISTANCE);
 	h = heap_now();
+	i = h->calls[HEAP_MALLOC] + h->calls[HEAP_REALLOC];
+	HEAP_CALL(.op = HEAP_REALLOC, .size = 10, .arg = A, .result = B, .stack = 3);
+	h = heap_now();
+	assert_int_equal(h->calls[HEAP_MALLOC] + h->calls[HEAP_REALLOC], i);
+	assert_int_equal(site_of(r, 2)->live_blocks, 0);
 	/* Within twice the stated error it fails once in ten thousand seeds; this seed is fixed. */
 	assert_true(fabs((double)h->bytes_requested - (double)bytes) < 2.0 * h->requested_error);
 	assert_true(fabs((double)h->live_bytes - (double)live) < 2.0 * h->live_error);

@@ -277,9 +277,16 @@ static void heap__count_call(const struct model *m, struct process *p, struct si
 static int heap__allocation(struct model *m, struct process *p, const struct rec_heap *r,
 			    uint32_t *site)
 {
-	struct place *place = model__heap_place(m, p, r->stack_id);
+	bool left_out = m->sample_bytes && !r->weight;
+	struct place *place;
 	int err = 0;
 
+	/* A realloc of a sampled block to one that is not: to count it would be to count it twice. */
+	if (left_out)
+		return r->arg && !(r->h.flags & (HEAP_FAILED | HEAP_ABANDONED)) ?
+			       heap__free_old(m, p, r) :
+			       0;
+	place = model__heap_place(m, p, r->stack_id);
 	if (!place)
 		return -ENOMEM;
 	*site = place - m->places;
