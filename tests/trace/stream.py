@@ -4,6 +4,8 @@
     seconds [process/thread comm] call(arguments) = result <duration>  # remark
     seconds [process/thread comm] fault ACCESS ADDRESS minor|MAJOR ... WHERE <duration>
     seconds [process/thread comm] +++ words +++
+
+What happened inside an allocator call follows it, indented. A free has no result.
 """
 
 import re
@@ -12,19 +14,21 @@ from harness import Failure
 
 _LINE = re.compile(r"^ *(-?\d+\.\d{6}) \[(\d+)/(\d+) ((?:[^\]\\]|\\.)*)\] (.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)\) = (.+?) <([\d.]+)us\+?>(.*)$")
+_FREE = re.compile(r"^(\w+)\((0x[0-9a-f]+)\)(  # .*)?$")
 _FAULT = re.compile(r"^fault (read|write|exec|\?) (NULL|0x[0-9a-f]+) (minor|MAJOR)"
                     r"((?: copy-on-write)?(?: in kernel)?) (.*?) <(\?|[\d.]+us\+?)>(.*)$")
 
 
 class Line:
     """One event. kind "call" has name, args, result; "fault" has access, address, major,
-    words, where; "task" has only the rest of the line."""
+    words, where; "free" has name; "task" has only the rest of the line."""
 
     def __init__(self, text):
         head = _LINE.match(text)
         if not head:
             raise Failure("stream line: expected 'seconds [pid/tid comm] ...' got %r" % text)
-        self.text, self.rest = text, head[5]
+        self.text, self.rest = text, head[5].removeprefix("  ")
+        self.inside = head[5].startswith("  ")
         self.seconds, self.comm = float(head[1]), head[4]
         self.pid, self.tid = int(head[2]), int(head[3])
         call, fault = _CALL.match(self.rest), _FAULT.match(self.rest)
@@ -36,6 +40,8 @@ class Line:
             self.kind, self.access, self.major = "fault", fault[1], fault[3] == "MAJOR"
             self.address = 0 if fault[2] == "NULL" else int(fault[2], 16)
             self.words, self.where, self.remark = fault[4].strip(), fault[5], fault[7]
+        elif _FREE.match(self.rest):
+            self.kind, self.name = "free", _FREE.match(self.rest)[1]
         elif self.rest.startswith("+++"):
             self.kind = "task"
         else:
