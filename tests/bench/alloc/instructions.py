@@ -73,6 +73,6 @@ def report(chosen):
     for shape, size, row in measure(chosen):
         rows.append({"shape": shape, "size": size, "instructions": row})
         print("%-8s %6d" % (shape, size) + "".join(
-            "%9.1f%s" % (v, "!" if v > LIMIT and size <= 1024 else " ")
+            "%9.1f%s" % (v, "!" if round(v, 1) > LIMIT and size <= 1024 else " ")
             if isinstance(v, float) else "%10s" % "BROKEN" for v in row.values()), flush=True)
     return rows

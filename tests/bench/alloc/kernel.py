@@ -20,6 +20,7 @@ from programs import Failure
 SHAPES = ("small", "mixed", "pinned", "large", "threads", "crossed")
 LATER_S = 1
 RSS_LIMIT = 1.10
+TURNS = 10000  # of a round; four are counted
 STAGES = ("live", "peak", "freed", "trimmed")
 CALLS = "brk,mmap,munmap,mremap,madvise,mprotect"
 STEADY = (("small", 1), ("medium", 1), ("large", 1), ("all", 1), ("small", 2), ("all", 2),
@@ -57,9 +58,9 @@ def peak(preload, shape, mib, later_s=0):
     return found
 
 
-def steady(preload, sizes, threads, directory):
+def steady(preload, sizes, threads, turns, directory):
     """(system calls by name, minor faults) of the steady rounds."""
-    argv = [os.path.join(programs.BIN, "steady"), sizes, str(threads)]
+    argv = [os.path.join(programs.BIN, "steady"), sizes, str(threads), str(turns)]
     env = dict(programs.ENV, LD_PRELOAD=preload)
     done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           check=False, timeout=programs.LIMIT_S)
@@ -124,7 +125,7 @@ def report_steady(chosen):
     if not shutil.which("strace"):
         print("steady state: NOT MEASURED: strace is not installed")
         return rows
-    print("\nsteady churn, 40,000 blocks a thread: system calls that concern memory, faults")
+    print("\nsteady churn, %d blocks a thread: system calls that concern memory, faults" % (4 * TURNS))
     directory = tempfile.mkdtemp(prefix="memtrace-bench-")
     try:
         for sizes, threads in STEADY:
@@ -133,7 +134,7 @@ def report_steady(chosen):
                 rows.append(row)
                 head = "%-8s %d thread%s  %-10s" % (sizes, threads, " s"[threads > 1], name)
                 try:
-                    row["calls"], row["faults"] = steady(path, sizes, threads, directory)
+                    row["calls"], row["faults"] = steady(path, sizes, threads, TURNS, directory)
                 except Failure as error:
                     row["broken"] = str(error)
                     print("%s BROKEN: %s" % (head, error))

@@ -14,6 +14,7 @@ import programs
 from programs import Failure
 
 MIB = 16  # of the peaks
+TURNS = 300  # of a round of the steady churn
 
 
 def time_program(program, chosen):
@@ -31,7 +32,7 @@ def pair(path, shape):
 def steady(path, sizes, threads):
     directory = tempfile.mkdtemp(prefix="memtrace-bench-")
     try:
-        kernel.steady(path, sizes, threads, directory)
+        kernel.steady(path, sizes, threads, TURNS, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * steady SIZES [THREADS [ROUNDS]]: churn that repeats itself. A round replaces
+ * steady SIZES [THREADS [TURNS]]: churn that repeats itself. A round replaces
  * blocks in an order and with sizes that are the same each time, so that from the
  * second one on every round begins and ends with the same live set and nothing new
- * is ever needed. After four rounds the process names itself "steady", does ROUNDS
- * (4) more, names itself "over" and prints the minor faults of these.
+ * is ever needed. A round is TURNS (10,000) blocks. After four rounds the process
+ * names itself "steady", does four more, names itself "over" and prints the minor
+ * faults of these.
  *
  * SIZES: small (8 to 1,023 bytes), medium (1 to 63 KiB), large (64 KiB to 1 MiB),
  * all, crossed (small, each block freed by another thread).
@@ -15,13 +16,14 @@
 #include <sys/resource.h>
 
 #define SLOTS 256
-#define TURNS 10000
 #define PAGE 4096
 #define WARM 4
+#define ROUNDS 4
 
 static void *slots[WORK_THREADS][SLOTS];
 static pthread_barrier_t turnover;
-static unsigned low = 3, high = 20, rounds = 4;
+static unsigned low = 3, high = 20;
+static size_t turns;
 static bool crossed;
 static long faults[2];
 
@@ -47,7 +49,7 @@ static void round_of(unsigned index, void **mine)
 {
 	struct rng rng = rng__seed(800 + index);
 
-	for (size_t i = 0; i < TURNS; i++) {
+	for (size_t i = 0; i < turns; i++) {
 		size_t at = rng__below(&rng, SLOTS);
 
 		block__drop(mine[at]);
@@ -63,7 +65,7 @@ static void turn_over(void)
 
 static void work(unsigned index)
 {
-	for (unsigned i = 0; i < WARM + rounds; i++) {
+	for (unsigned i = 0; i < WARM + ROUNDS; i++) {
 		turn_over();
 		if (!index && i == WARM) {
 			faults[0] = minor_faults();
@@ -101,7 +103,7 @@ int main(int argc, char **argv)
 	WORK_CHECK(known);
 	crossed = !strcmp(argv[1], "crossed");
 	work__threads = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1;
-	rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : rounds;
+	turns = argc > 3 ? strtoul(argv[3], NULL, 10) : 10000;
 	WORK_CHECK(work__threads && work__threads <= WORK_THREADS);
 	minor_faults();
 	WORK_CHECK(!pthread_barrier_init(&turnover, NULL, work__threads));
