@@ -383,7 +383,7 @@ static void large_blocks_kept_and_dropped_need_nothing(void)
 }
 
 static const struct test_case cases[] = {
-	CASE(the_first_allocation_is_33_pages),
+	CASE_ALONE(the_first_allocation_is_33_pages),
 	CASE(growth_is_geometric),
 	CASE(from_the_threshold_on_a_block_is_one_mmap),
 	CASE(below_the_threshold_there_is_no_mmap),
