@@ -25,7 +25,7 @@ import threading
 import time
 
 import harness
-from harness import Failure, Proc, Target, Tracer, expect, expect_at_least, load_report
+from harness import Failure, Proc, Target, Tracer, expect, expect_at_least, load_report, wait_until
 
 BENCH = os.path.abspath(os.environ.get("BENCH", os.path.join(harness.ROOT, "build", "bench")))
 
@@ -187,7 +187,7 @@ def idle_share(seconds):
     """Of one core, what -a takes with its table shown; and how busy all cores were meanwhile."""
     terminal = Terminal()
     tracer = keep(Tracer("-a", "-i", "1", stdout=terminal.slave))
-    time.sleep(1.5)  # its first table
+    wait_until("memtrace's first table", lambda: terminal.read >= 100)
     begin, used, before = time.monotonic(), cpu_seconds(tracer.pid), machine_busy()
     time.sleep(seconds)
     took = time.monotonic() - begin

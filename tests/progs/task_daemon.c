@@ -5,6 +5,8 @@
  * for the daemon's end) or "outlive" (the daemon waits until the program has
  * ended before it makes its calls).
  */
+#include <poll.h>
+
 #include "prog.h"
 
 int main(int argc, char **argv)
@@ -39,10 +41,11 @@ int main(int argc, char **argv)
 	}
 	close(done[0]);
 	if (outlive) {
-		/* the program is gone when nobody reads the pipe any more */
-		signal(SIGPIPE, SIG_IGN);
-		while (write(done[1], "x", 1) == 1)
-			usleep(1000);
+		/* the program is gone when nobody can read the pipe any more */
+		struct pollfd gone = {.fd = done[1]};
+
+		if (poll(&gone, 1, -1) != 1)
+			prog__die("poll");
 	}
 	for (unsigned long i = 0; i < calls; i++)
 		if (mmap(NULL, 5 * PROG_PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==

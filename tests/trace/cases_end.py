@@ -128,10 +128,11 @@ def killed_while_attached():
 @case
 def killed_while_starting():
     target = busy()
-    for microseconds in (1000, 5000, 20000, 50000, 100000):
+    # how far it has come shows in what it holds open: 65 and more once it is attached
+    for held in (4, 8, 16, 32, 60):
         proc = Proc([MEMTRACE, "-p", target.pid])
-        # the moment is what is tried here, whatever memtrace is doing then
-        time.sleep(microseconds / 1e6)
+        wait_until("memtrace to hold %d descriptors" % held,
+                   lambda: len(os.listdir("/proc/%d/fd" % proc.pid)) >= held)
         expect("status", proc.finish(signal.SIGKILL), 128 + signal.SIGKILL)
     expect_goes_on(target)
 

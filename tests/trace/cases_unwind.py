@@ -5,10 +5,9 @@ real programs, as Debian builds them, reach their end."""
 import os
 import shutil
 import socket
-import time
 
-from harness import (PAGE, Failure, Proc, Skip, Tracer, case, expect, expect_at_least, expect_true, launch,
-                     load_report, prog, tmp)
+from harness import (PAGE, Proc, Skip, Tracer, case, expect, expect_at_least, expect_true, launch,
+                     load_report, prog, tmp, wait_until)
 
 SHARE = 0.02  # of the stacks taken: more may not be cut
 
@@ -109,16 +108,8 @@ def redis_reaches_its_end():
     where = tmp("redis.sock")
     server = Proc([path, "--port", "0", "--unixsocket", where, "--save", "", "--daemonize", "no",
                    "--loglevel", "warning"])
-    until = time.monotonic() + 20
     client = socket.socket(socket.AF_UNIX)
-    while True:
-        try:
-            client.connect(where)
-            break
-        except OSError:
-            if time.monotonic() > until:
-                raise Failure("redis-server: expected its socket got none") from None
-            time.sleep(0.02)
+    wait_until("redis-server to listen", lambda: client.connect_ex(where) == 0)
     tracer = Tracer("-p", server.pid)
     answers = client.makefile("rb")
     for i in range(4000):
