@@ -41,34 +41,35 @@ uint64_t bytes__fixed(struct bytes *b, unsigned size)
 	return value;
 }
 
-uint64_t bytes__uleb(struct bytes *b)
+/* The value, and in *shift how many bits of it were given. */
+static uint64_t leb(struct bytes *b, unsigned *shift)
 {
 	uint64_t value = 0, byte;
-	unsigned shift = 0;
 
+	*shift = 0;
 	do {
 		byte = bytes__fixed(b, 1);
-		if (shift < 64)
-			value |= (byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80 && shift < LEB_BITS_MAX);
+		if (*shift < 64)
+			value |= (byte & 0x7f) << *shift;
+		*shift += 7;
+	} while (byte & 0x80 && *shift < LEB_BITS_MAX);
 	b->broken |= byte >> 7;
 	return value;
 }
 
+uint64_t bytes__uleb(struct bytes *b)
+{
+	unsigned shift;
+
+	return leb(b, &shift);
+}
+
 int64_t bytes__sleb(struct bytes *b)
 {
-	uint64_t value = 0, byte;
-	unsigned shift = 0;
+	unsigned shift;
+	uint64_t value = leb(b, &shift);
 
-	do {
-		byte = bytes__fixed(b, 1);
-		if (shift < 64)
-			value |= (byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80 && shift < LEB_BITS_MAX);
-	b->broken |= byte >> 7;
-	if (byte & 0x40 && shift < 64)
+	if (shift < 64 && value >> (shift - 1) & 1)
 		value |= ~0ULL << shift;
 	return (int64_t)value;
 }
