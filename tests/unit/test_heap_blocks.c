@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/dice.h"
 #include "user/model/blocks.h"
 
 #define BASE 0x7f0000000000ULL
@@ -30,20 +31,6 @@ struct shadow {
 
 static struct blocks tree[TREES];
 static struct shadow shadow[TREES];
-static uint64_t seed;
-
-static uint64_t dice64(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed * 0x2545F4914F6CDD1DULL;
-}
-
-static unsigned dice(unsigned n)
-{
-	return (dice64() >> 33) % n;
-}
 
 static uint64_t addr_of(unsigned place)
 {

@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 
+#include "tests/unit/dice.h"
 #include "tests/unit/heap_lib.h"
 
 #define OPERATIONS 10000000
@@ -42,20 +43,6 @@ static uint32_t spare[SLOTS], nspare;
 
 static struct thread threads[THREADS];
 static uint64_t live_blocks, live_bytes, site_bytes[SITES + 1], calls[HEAP_OPS], failed, requested;
-static uint64_t seed = 20240229;
-
-static uint64_t dice64(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed * 0x2545F4914F6CDD1DULL;
-}
-
-static unsigned dice(unsigned n)
-{
-	return (dice64() >> 33) % n;
-}
 
 static uint64_t addr_of(uint32_t slot)
 {

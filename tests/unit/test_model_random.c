@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "tests/unit/dice.h"
 #include "tests/unit/model_lib.h"
 
 #define ROUNDS 1000
@@ -37,20 +38,7 @@ union any_rec {
 	struct rec_allocator allocator;
 };
 
-static uint64_t first_seed, seed;
-
-static uint64_t dice64(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed * 0x2545F4914F6CDD1DULL;
-}
-
-static unsigned dice(unsigned n)
-{
-	return (dice64() >> 33) % n;
-}
+static uint64_t first_seed;
 
 /* An address near others, so that mappings meet, now and then any. */
 static uint64_t random_addr(void)
