@@ -266,7 +266,9 @@ static __always_inline __u32 table__search(__u32 number, __u32 blocks, __u64 off
 	void *table = bpf_map_lookup_elem(&unwind_tables, &number);
 	int step;
 
-	if (!table || offset >= 0xffffffff)
+	if (!table) /* its file is known, it follows */
+		return UNWIND_RULE_OF(UNWIND_UNKNOWN, UNKNOWN_BUSY, 0, 0);
+	if (offset >= 0xffffffff)
 		return UNWIND_NOTHING;
 	for (step = 0; step < 17 && high - low > 1; step++) {
 		middle = (low + high) / 2;

@@ -25,6 +25,7 @@
 #define BYTES_MAX (192UL << 20) /* of all tables together; the kernel's memory */
 #define ROWS_MAX ((size_t)UNWIND_BLOCKS_MAX * UNWIND_BLOCK_ROWS)
 #define SEEN_MAX 256 /* files that a command is linked with */
+#define MADE_MAX 64 /* tables that wait to be put where the programs look */
 #define SCRIPTS_MAX 4 /* interpreters of interpreters, as in execve(2) */
 
 /* A file that the programs have been told of. */
@@ -42,6 +43,11 @@ struct unwind {
 	size_t bytes;
 	uint32_t next_table; /* a number comes back as late as possible: a walk may still have it */
 	bool taken[UNWIND_TABLES_MAX];
+	/* Tables whose files are known to the programs, but not yet they themselves. */
+	struct {
+		uint32_t n, table[MADE_MAX];
+		int fd[MADE_MAX];
+	} made;
 	struct ring_buffer *wake;
 	pthread_t server;
 	bool has_server;
@@ -53,10 +59,27 @@ static void unwind__changed(struct unwind *u)
 	__atomic_fetch_add(u->maps.generation, 1, __ATOMIC_RELEASE);
 }
 
+/*
+ * Put the tables that were made where the programs find them. After such an update the kernel waits
+ * until no program can have the value before it any more, 7 to 30 ms: once for all of them, and
+ * behind everything that a stack could wait for.
+ */
+static void unwind__publish(struct unwind *u)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t n = u->made.n;
+
+	if (n && bpf_map_update_batch(u->maps.tables, u->made.table, u->made.fd, &n, &opts))
+		log__debug("unwind tables: %u of %u put: %s", n, u->made.n, strerrorname_np(errno));
+	while (u->made.n)
+		close(u->made.fd[--u->made.n]);
+}
+
 static void unwind__drop(struct unwind *u, size_t i)
 {
 	struct loaded *l = &u->loaded[i];
 
+	unwind__publish(u); /* else it would come after it is gone */
 	bpf_map_delete_elem(u->maps.files, &l->key);
 	/* First nobody finds the number any more, then the table goes. */
 	unwind__changed(u);
@@ -115,33 +138,33 @@ static int table__create(const struct unwind_table *t, uint32_t blocks)
 	return fd;
 }
 
-static int unwind__put_table(struct unwind *u, const struct unwind_table *t,
-			     struct unwind_file_info *info)
+static int unwind__make_table(struct unwind *u, const struct unwind_table *t,
+			      struct unwind_file_info *info)
 {
 	uint32_t blocks = (t->n + UNWIND_BLOCK_ROWS - 1) / UNWIND_BLOCK_ROWS;
-	int fd, err = 0;
+	int fd;
 
 	if (t->n > ROWS_MAX)
 		return -EFBIG;
 	fd = table__create(t, blocks);
 	if (fd < 0)
 		return fd;
+	if (u->made.n == MADE_MAX)
+		unwind__publish(u);
 	/* There is one: room was made. */
 	while (u->taken[u->next_table])
 		u->next_table = (u->next_table + 1) % UNWIND_TABLES_MAX;
 	info->table = u->next_table;
-	if (bpf_map_update_elem(u->maps.tables, &info->table, &fd, BPF_ANY)) {
-		err = -errno;
-	} else {
-		info->blocks = blocks;
-		u->taken[info->table] = true;
-		u->next_table = (u->next_table + 1) % UNWIND_TABLES_MAX;
-	}
-	close(fd);
-	return err;
+	info->blocks = blocks;
+	u->taken[info->table] = true;
+	u->made.table[u->made.n] = info->table;
+	u->made.fd[u->made.n++] = fd;
+	u->next_table = (u->next_table + 1) % UNWIND_TABLES_MAX;
+	return 0;
 }
 
-/* Tell the programs of a file: with the table of what fd holds, or that there is none. */
+/* Tell the programs of a file: with the table of what fd holds, or that there is none. They have
+ * the table with unwind__publish(). */
 static void unwind__load(struct unwind *u, const struct vnode_key *key, int fd)
 {
 	struct unwind_file_info info = {.used = 1};
@@ -159,14 +182,14 @@ static void unwind__load(struct unwind *u, const struct vnode_key *key, int fd)
 	err = unwind_file__read(fd, &t);
 	unwind__make_room(u, (t.n + UNWIND_BLOCK_ROWS) * sizeof(*t.rows));
 	if (!err)
-		err = unwind__put_table(u, &t, &info);
+		err = unwind__make_table(u, &t, &info);
 	if (err)
 		log__debug("unwind table of file %" PRIu64 ": %s", (uint64_t)key->ino,
 			   strerrorname_np(-err));
 	if (bpf_map_update_elem(u->maps.files, key, &info, BPF_ANY)) {
 		if (info.blocks) {
-			bpf_map_delete_elem(u->maps.tables, &info.table);
 			u->taken[info.table] = false;
+			close(u->made.fd[--u->made.n]);
 		}
 	} else {
 		u->loaded[u->n++] =
@@ -242,6 +265,7 @@ static void unwind__serve_all(struct unwind *u)
 		else
 			bpf_map_delete_elem(u->maps.wanted, &key);
 	}
+	unwind__publish(u);
 }
 
 static int woken(void *ctx, void *data, size_t size)
@@ -307,6 +331,7 @@ void unwind__add_process(struct unwind *u, pid_t pid)
 		unwind__load(u, &key, fd);
 		close(fd);
 	}
+	unwind__publish(u);
 	pthread_mutex_unlock(&u->lock);
 	if (f)
 		fclose(f);
@@ -451,6 +476,7 @@ void unwind__add_command(struct unwind *u, const char *command)
 	for (name = names ? strtok_r(names, ": ", &rest) : NULL; name;
 	     name = strtok_r(NULL, ": ", &rest))
 		linked__needed(l, name, NULL);
+	unwind__publish(u);
 	pthread_mutex_unlock(&u->lock);
 	free(names);
 	free(l);
@@ -474,6 +500,7 @@ static void unwind__add_vdso(struct unwind *u)
 			close(fd);
 		}
 	}
+	unwind__publish(u);
 	if (f)
 		fclose(f);
 }
