@@ -244,6 +244,7 @@ enum heap_op {
 	(1 << 2) /* never returned: left by longjmp, or by its thread's end.
 				 * Result unknown (0); h.ts_ns is when that was noticed. */
 #define HEAP_NESTED (1 << 3) /* it called allocator functions that have probes too */
+#define HEAP_UNTRACKED (1 << 4) /* a sampled block whose free will not be told: too many live */
 struct rec_heap {
 	struct rec h;
 	__u64 start_ns;
@@ -251,9 +252,10 @@ struct rec_heap {
 	__u64 arg; /* the old block of a realloc or free */
 	__u64 result; /* the new block */
 	__u64 stack_id; /* of the caller, at entry; 0: none. Frees have none unless asked for */
-	__u64 weight; /* sampling: the mean distance of samples in bytes (a probe of the target's own:
-		       * the bytes that this one stands for). 0: not sampled; under sampling, a realloc
-		       * that moved a sampled block away and made one that is not */
+	__u64 weight; /* sampling (bpf/sample.h): the mean distance of samples in bytes, by which and
+		       * its size the block stands for so many (HEAP_SAMPLED: the bytes that it stands
+		       * for). 0: not sampled; under sampling, a realloc that moved a sampled block away
+		       * and made one that is not. Of a free nothing: it takes back what its block was */
 };
 
 /*

@@ -22,6 +22,7 @@
 #define MEMTRACE_HEAP_BPF_H
 
 #include "bpf/filter.bpf.h"
+#include "bpf/sample.h"
 #include "bpf/stack.bpf.h"
 
 /* For each hook, on each CPU. */
@@ -50,39 +51,11 @@ struct {
 	__type(value, __u32);
 } sampled SEC(".maps");
 
-/* log2(1 + i/64), of 65536ths */
-const volatile __u32 log2_table[65] = {
-	0,     1466,  2909,  4331,  5732,  7112,  8473,	 9814,	11136, 12440, 13727, 14996, 16248,
-	17484, 18704, 19909, 21098, 22272, 23433, 24579, 25711, 26830, 27936, 29029, 30109, 31178,
-	32234, 33279, 34312, 35334, 36346, 37346, 38336, 39316, 40286, 41246, 42196, 43137, 44068,
-	44990, 45904, 46809, 47705, 48593, 49472, 50344, 51207, 52063, 52911, 53751, 54584, 55410,
-	56229, 57040, 57845, 58643, 59434, 60219, 60997, 61769, 62534, 63294, 64047, 64794, 65536,
-};
-
-#define LN2 45426 /* of 65536ths */
-
-/* Bytes to the next sample: exponentially distributed, so that each byte has the same chance. */
-static __always_inline __u64 sample__draw(void)
+static __noinline __u64 sample__draw(void)
 {
-	__u32 x = bpf_get_prandom_u32() | 1, at = 0, i, part;
-	__u64 log2, e;
+	__u64 high = bpf_get_prandom_u32();
 
-	/* Shift the highest bit to the top; at: how far. */
-	if (!(x >> 16))
-		x <<= 16, at += 16;
-	if (!(x >> 24))
-		x <<= 8, at += 8;
-	if (!(x >> 28))
-		x <<= 4, at += 4;
-	if (!(x >> 30))
-		x <<= 2, at += 2;
-	if (!(x >> 31))
-		x <<= 1, at += 1;
-	i = x >> 25 & 63;
-	part = x >> 9 & 0xffff;
-	log2 = log2_table[i] + ((__u64)(log2_table[i + 1] - log2_table[i]) * part >> 16);
-	e = (((__u64)(at + 1) << 16) - log2) * LN2 >> 16;
-	return (cfg_sample_bytes * e >> 16) + 1;
+	return sample__distance(cfg_sample_bytes, high << 32 | bpf_get_prandom_u32());
 }
 
 /* Whether an allocation of this size is sampled. */
@@ -90,10 +63,8 @@ static __always_inline int sample__takes(struct thread_state *s, __u64 size)
 {
 	if (!s->sample_left)
 		s->sample_left = sample__draw();
-	if (size < s->sample_left) {
-		s->sample_left -= size;
+	if (!sample__hits(&s->sample_left, sample__bytes(size)))
 		return 0;
-	}
 	s->sample_left = sample__draw();
 	return 1;
 }
@@ -106,12 +77,13 @@ static __always_inline int sample__forget(struct task_struct *t, __u64 addr)
 	return !bpf_map_delete_elem(&sampled, &key);
 }
 
-static __always_inline void sample__remember(struct task_struct *t, __u64 addr)
+/* Its free is going to be told. 0, or not: there is no room. */
+static __always_inline int sample__remember(struct task_struct *t, __u64 addr)
 {
 	struct block_key key = {.addr = addr, .tgid = t->tgid};
 	__u32 one = 1;
 
-	bpf_map_update_elem(&sampled, &key, &one, BPF_ANY);
+	return bpf_map_update_elem(&sampled, &key, &one, BPF_ANY) != 0;
 }
 
 /* Calls */
@@ -390,10 +362,9 @@ int heap_leave(struct uprobe_regs *ctx)
 			flags = HEAP_FAILED;
 		break;
 	}
-	if (cfg_sample_bytes && result && !(flags & HEAP_FAILED)) {
-		if (!h->left_out)
-			sample__remember(t, result);
-	}
+	if (cfg_sample_bytes && result && !(flags & HEAP_FAILED) && !h->left_out &&
+	    sample__remember(t, result))
+		flags |= HEAP_UNTRACKED;
 	if (h->sampled && flags & HEAP_FAILED)
 		sample__remember(t, h->arg);
 	heap__send(s, t, now, result, flags);

@@ -3,10 +3,11 @@
 blocks, system calls and faults by the place that asked for the block, resident memory by
 owner."""
 
+import math
 import re
 
 from harness import (PAGE, Failure, attach, case, expect, expect_at_least, expect_between,
-                     expect_true, launch, memtrace, prog)
+                     expect_match, expect_true, launch, memtrace, prog)
 
 HEAP = "--heap=uprobe"
 
@@ -136,6 +137,49 @@ def samples_are_near_the_truth():
     # What is left out is known to the hooks.
     expect_at_least("calls that were not told", sum(h["ignored"] for h in run.report["hooks"]),
                     own["calls"] // 2)
+
+
+def expect_estimates(mean, factor):
+    """Each size by itself, against what the program did: within 4 standard errors, and one sample."""
+    run = attach("heap_sample", factor, opts=(HEAP, "--sample", mean))
+    for own in run.results[0]["classes"]:
+        size, calls, live = own["size"], own["calls"], own["live"]
+        site = heap_site(run.report, "take_%d" % size)
+        chance = 1 - math.exp(-size / mean)
+        for what, got, want, unit in (("calls", site["calls"], calls, 1),
+                                      ("bytes", site["bytes"], calls * size, size),
+                                      ("live bytes", site["live_bytes"], live * size, size)):
+            blocks = want / unit
+            off = 4 * unit * math.sqrt(blocks * (1 - chance) / chance) + unit / chance
+            expect_between("%s of %d bytes, one sample in %d" % (what, size, mean), got, want - off,
+                           want + off)
+        # The error that is told is that of 95 %, from the samples themselves.
+        true_error = 1.96 * size * math.sqrt(calls * (1 - chance) / chance)
+        if calls * chance >= 30:
+            expect_between("the error told", site["bytes_error"], 0.5 * true_error - size,
+                           2 * true_error + size)
+    heap = run.report["heap"]
+    for key in ("temporary", "unmatched_frees", "unseen_frees"):
+        expect(key, heap[key], None)
+    expect("blocks that could not be followed", heap["untracked_blocks"], 0)
+    return run
+
+
+@case
+def estimates_of_one_in_4_kib():
+    expect_estimates(4096, 1)
+
+
+@case
+def estimates_of_one_in_64_kib():
+    expect_estimates(65536, 2)
+
+
+@case
+def estimates_of_one_in_512_kib():
+    run = expect_estimates(524288, 8)
+    expect_match("what the text says", run.out, r"^Heap, estimated from samples$")
+    expect_match("what the text says", run.out, r"requested about [0-9.]+ \S+ \+/- ")
 
 
 @case

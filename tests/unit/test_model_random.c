@@ -249,7 +249,7 @@ static void assert_heaps(void)
 			continue;
 		for (blocks__begin(&p->heap->blocks, &it); blocks__next(&it, &b);) {
 			uint64_t *weight = hmap__find(&p->heap->weights, b.addr);
-			uint64_t bytes = weight && *weight > b.size ? *weight : b.size;
+			uint64_t bytes = amount__of(b.size, weight ? *weight : 0).bytes;
 
 			if (b.owner == p->heap->owner)
 				own += bytes;

@@ -12,50 +12,17 @@
 #include "user/model/heap.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "user/model/internal.h"
 
-/* What a block stands for; more than itself under sampling. */
-struct amount {
-	uint64_t blocks; /* in units */
-	uint64_t bytes, variance;
-};
-
-static uint64_t cut(uint64_t bytes)
+/* What a call stands for under sampling, 0: itself. */
+static uint64_t record__weight(const struct rec_heap *r)
 {
-	return bytes < BLOCK_SIZE_MAX ? bytes : BLOCK_SIZE_MAX;
-}
-
-static struct amount amount__of(uint64_t size, uint64_t weight)
-{
-	uint64_t own = cut(size);
-	struct amount a = {HEAP_UNIT, own, 0};
-
-	weight = cut(weight);
-	if (weight <= own)
-		return a;
-	a.bytes = weight;
-	if (own)
-		a.blocks = (weight * HEAP_UNIT + own / 2) / own;
-	if (__builtin_mul_overflow(weight, weight - own, &a.variance))
-		a.variance = UINT64_MAX / 2;
-	return a;
-}
-
-/*
- * Bytes that a call stands for, 0: itself. A block is sampled when one of its bytes is, so
- * with a chance of 1 - exp(-size / distance): it stands for the inverse of that.
- */
-static uint64_t model__weight(const struct model *m, const struct rec_heap *r)
-{
-	double size = (double)r->size;
-
-	if (!r->weight || r->weight != m->sample_bytes || !r->size)
-		return cut(r->weight);
-	size /= -expm1(-size / (double)m->sample_bytes);
-	return size < (double)BLOCK_SIZE_MAX ? (uint64_t)llround(size) : BLOCK_SIZE_MAX;
+	if (!r->weight)
+		return 0;
+	return HEAP_AUX_OP(r->h.aux) == HEAP_SAMPLED ? sample__weight_of_bytes(r->size, r->weight) :
+						       sample__weight(r->size, r->weight);
 }
 
 void model__set_sampling(struct model *m, uint64_t sample_bytes)
@@ -84,7 +51,7 @@ static void heap__release(struct heap *h)
 	free(h);
 }
 
-static uint64_t heap__weight(const struct heap *h, uint64_t addr)
+uint64_t heap__weight(const struct heap *h, uint64_t addr)
 {
 	uint64_t *w = h->weights.used ? hmap__find(&h->weights, addr) : NULL;
 
@@ -101,7 +68,8 @@ static void heap__gain(struct model *m, struct heap *h, struct site_heap *s, con
 {
 	h->live_blocks += a->blocks;
 	h->live_bytes += a->bytes;
-	h->live_variance += a->variance;
+	h->live_blocks_variance += a->blocks_variance;
+	h->live_bytes_variance += a->bytes_variance;
 	if (h->live_bytes > h->peak_bytes)
 		h->peak_bytes = h->live_bytes;
 	if (!h->process) /* what was left when the process ended has been told */
@@ -111,6 +79,7 @@ static void heap__gain(struct model *m, struct heap *h, struct site_heap *s, con
 		m->peak_live_bytes = m->live_bytes;
 	s->live_blocks += a->blocks;
 	s->live_bytes += a->bytes;
+	s->live_bytes_variance += a->bytes_variance;
 	if (s->live_bytes > s->peak_live_bytes)
 		s->peak_live_bytes = s->live_bytes;
 }
@@ -130,13 +99,15 @@ static struct amount heap__lose(struct model *m, struct heap *h, const struct bl
 	}
 	h->live_blocks -= a.blocks;
 	h->live_bytes -= a.bytes;
-	h->live_variance -= a.variance;
+	h->live_blocks_variance -= a.blocks_variance;
+	h->live_bytes_variance -= a.bytes_variance;
 	if (!h->process)
 		return a;
 	m->live_bytes -= a.bytes;
 	if (s) {
 		s->live_blocks -= a.blocks;
 		s->live_bytes -= a.bytes;
+		s->live_bytes_variance -= a.bytes_variance;
 	}
 	return a;
 }
@@ -149,11 +120,11 @@ static bool block__is_younger(const struct heap *h, const struct block *b, uint6
 }
 
 /*
- * The program freed the block at addr. 1, its site and how many blocks it stood for; 0 when
- * there was none; or -ENOMEM.
+ * The program freed the block at addr. 1, its site and what it stood for; 0 when there was
+ * none; or -ENOMEM.
  */
 static int heap__free_block(struct model *m, struct process *p, uint64_t addr, bool by_realloc,
-			    uint32_t *site, uint64_t *blocks)
+			    uint32_t *site, struct amount *stood_for)
 {
 	struct heap *h = p->heap;
 	struct site_heap *s;
@@ -161,11 +132,10 @@ static int heap__free_block(struct model *m, struct process *p, uint64_t addr, b
 	struct block b;
 	int found = blocks__take(&h->blocks, addr, &b);
 
-	*blocks = HEAP_UNIT;
+	*stood_for = amount__of(0, 0);
 	if (found <= 0)
 		return found;
-	a = heap__lose(m, h, &b);
-	*blocks = a.blocks;
+	a = *stood_for = heap__lose(m, h, &b);
 	p->r.heap.freed_bytes += a.bytes;
 	*site = b.site;
 	s = site__of(m, b.site);
@@ -215,7 +185,7 @@ static bool heap__was_displaced(struct process *p, uint64_t addr, uint64_t start
 /* A realloc freed its old block. 0 or -ENOMEM. */
 static int heap__free_old(struct model *m, struct process *p, const struct rec_heap *r)
 {
-	uint64_t blocks = HEAP_UNIT;
+	struct amount a = amount__of(0, 0);
 	struct block b;
 	uint32_t site;
 	int found = 0;
@@ -223,17 +193,29 @@ static int heap__free_old(struct model *m, struct process *p, const struct rec_h
 	if (heap__was_displaced(p, r->arg, r->start_ns))
 		return 0;
 	if (!blocks__at(&p->heap->blocks, r->arg, &b) || !block__is_younger(p->heap, &b, r->start_ns))
-		found = heap__free_block(m, p, r->arg, true, &site, &blocks);
+		found = heap__free_block(m, p, r->arg, true, &site, &a);
 	if (!found)
-		p->r.heap.unmatched_frees += blocks;
+		p->r.heap.unmatched_frees += a.blocks;
 	return found < 0 ? found : 0;
+}
+
+/* A block was given. */
+static void heap__count_request(struct process *p, struct site_heap *s, const struct amount *a)
+{
+	struct heap_stats *h = &p->r.heap;
+
+	h->bytes_requested += a->bytes;
+	h->requested_variance = variance__add(h->requested_variance, a->bytes_variance);
+	s->bytes += a->bytes;
+	s->bytes_variance = variance__add(s->bytes_variance, a->bytes_variance);
 }
 
 static int heap__make_block(struct model *m, struct process *p, const struct rec_heap *r,
 			    uint32_t place)
 {
+	struct site_heap *s = m->places[place].heap;
 	struct heap *h = p->heap;
-	uint64_t weight = model__weight(m, r);
+	uint64_t weight = record__weight(r);
 	struct amount a = amount__of(r->size, weight);
 	struct block b = {.addr = r->result,
 			  .size = r->size,
@@ -241,8 +223,15 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 			  .born = ++h->made,
 			  .owner = h->owner},
 		     old;
-	int there = blocks__put(&h->blocks, &b, &old);
+	int there;
 
+	heap__count_request(p, s, &a);
+	/* Whether it lives will not be told. */
+	if (r->h.flags & HEAP_UNTRACKED) {
+		p->r.heap.untracked_blocks += a.blocks;
+		return 0;
+	}
+	there = blocks__put(&h->blocks, &b, &old);
 	if (there < 0)
 		return there;
 	if (there)
@@ -250,22 +239,28 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 	if (weight && hmap__set(&h->weights, r->result, weight))
 		return -ENOMEM;
 	h->born_ns[b.born % BIRTHS] = r->h.ts_ns;
-	p->r.heap.bytes_requested += a.bytes;
-	p->r.heap.requested_variance += a.variance;
-	m->places[place].heap->bytes += a.bytes;
-	heap__gain(m, h, m->places[place].heap, &a);
+	heap__gain(m, h, s, &a);
 	space__mark_blocks(&p->space, r->result);
 	return 0;
 }
 
-/* The call itself, whatever came of it. */
-static void heap__count_call(const struct model *m, struct process *p, struct site_heap *s,
-			     const struct rec_heap *r)
+static void process__count_call(struct process *p, unsigned op, const struct amount *a)
 {
-	uint64_t n = amount__of(r->size, model__weight(m, r)).blocks;
+	struct heap_stats *h = &p->r.heap;
 
-	p->r.heap.calls[HEAP_AUX_OP(r->h.aux)] += n;
+	h->calls[op] += a->blocks;
+	h->calls_variance[op] = variance__add(h->calls_variance[op], a->blocks_variance);
+}
+
+/* The call itself, whatever came of it. */
+static void heap__count_call(struct process *p, struct site_heap *s, const struct rec_heap *r)
+{
+	struct amount a = amount__of(r->size, record__weight(r));
+	uint64_t n = a.blocks;
+
+	process__count_call(p, HEAP_AUX_OP(r->h.aux), &a);
 	s->calls += n;
+	s->calls_variance = variance__add(s->calls_variance, a.blocks_variance);
 	if (r->h.flags & HEAP_FAILED) {
 		p->r.heap.failed += n;
 		s->failed += n;
@@ -290,7 +285,7 @@ static int heap__allocation(struct model *m, struct process *p, const struct rec
 	if (!place)
 		return -ENOMEM;
 	*site = place - m->places;
-	heap__count_call(m, p, place->heap, r);
+	heap__count_call(p, place->heap, r);
 	/* A call that was left behind may or may not have freed: the next owner of the address tells. */
 	if (r->h.flags & (HEAP_FAILED | HEAP_ABANDONED))
 		return 0;
@@ -303,14 +298,14 @@ static int heap__allocation(struct model *m, struct process *p, const struct rec
 
 static int heap__free(struct model *m, struct process *p, const struct rec_heap *r, uint32_t *site)
 {
-	uint64_t blocks;
-	int found = heap__free_block(m, p, r->arg, false, site, &blocks);
+	struct amount a;
+	int found = heap__free_block(m, p, r->arg, false, site, &a);
 
 	if (found < 0)
 		return found;
-	p->r.heap.calls[HEAP_AUX_OP(r->h.aux)] += blocks;
+	process__count_call(p, HEAP_AUX_OP(r->h.aux), &a);
 	if (!found)
-		p->r.heap.unmatched_frees += blocks;
+		p->r.heap.unmatched_frees += a.blocks;
 	return 0;
 }
 
@@ -376,7 +371,8 @@ void process__heap_account(struct process *p)
 		return;
 	r->live_blocks = h->live_blocks;
 	r->live_bytes = h->live_bytes;
-	r->live_variance = h->live_variance;
+	r->live_blocks_variance = h->live_blocks_variance;
+	r->live_bytes_variance = h->live_bytes_variance;
 	r->inherited_blocks = h->inherited_blocks;
 	r->inherited_bytes = h->inherited_bytes;
 	if (h->peak_bytes > r->peak_live_bytes)
@@ -409,10 +405,12 @@ static void heap__drop_sites(struct model *m, struct process *p)
 			continue;
 		s->live_blocks -= a.blocks;
 		s->live_bytes -= a.bytes;
+		s->live_bytes_variance -= a.bytes_variance;
 	}
 	p->r.heap.dropped_blocks += h->live_blocks;
 	p->r.heap.dropped_bytes += h->live_bytes;
-	p->r.heap.live_blocks = p->r.heap.live_bytes = p->r.heap.live_variance = 0;
+	p->r.heap.live_blocks = p->r.heap.live_bytes = 0;
+	p->r.heap.live_blocks_variance = p->r.heap.live_bytes_variance = 0;
 	p->r.heap.inherited_blocks = p->r.heap.inherited_bytes = 0;
 	p->r.heap.uncertain_blocks = p->r.heap.uncertain_bytes = 0;
 }

@@ -10,10 +10,10 @@
 #define MEMTRACE_HEAP_H
 
 #include "user/model/blocks.h"
+#include "user/model/estimate.h"
 #include "user/model/report.h"
 #include "user/util/hmap.h"
 
-#define HEAP_UNIT 1024
 #define NO_SITE UINT32_MAX
 
 #define BIRTHS 1024 /* of so many latest blocks it is known when they were made */
@@ -27,8 +27,9 @@ struct heap {
 	uint16_t owner; /* of the blocks that were made here; others are inherited */
 	uint32_t made; /* allocations so far, modulo 2^32 */
 	struct blocks blocks;
-	struct hmap weights; /* of sampled blocks: address -> bytes it stands for */
-	uint64_t live_blocks, live_bytes, live_variance; /* its own */
+	struct hmap weights; /* of sampled blocks: address -> weight */
+	uint64_t live_blocks, live_bytes; /* its own */
+	uint64_t live_blocks_variance, live_bytes_variance;
 	uint64_t inherited_blocks, inherited_bytes;
 	uint64_t peak_bytes; /* own */
 	uint64_t born_ns[BIRTHS]; /* of allocation number i, at i % BIRTHS */
@@ -62,6 +63,9 @@ struct thread_call {
 struct model;
 struct process;
 struct place;
+
+/* Of a sampled block; 0: it is none. */
+uint64_t heap__weight(const struct heap *h, uint64_t addr);
 
 int model__heap(struct model *m, struct process *p, const struct rec_heap *r);
 

@@ -106,9 +106,12 @@ struct heap_stats {
 	/* Of what happened inside, what no site can be named for: the call was not told, or freed a
 	 * block that is not known. */
 	uint64_t unplaced_syscalls, unplaced_faults, unplaced_ns;
-	/* Under sampling the variance of the estimates, and so their 95 % error: UNKNOWN without. */
-	uint64_t requested_variance, live_variance;
-	uint64_t requested_error, live_error;
+	uint64_t untracked_blocks; /* sampled, but more were live than could be followed: not in live_* */
+	/* Under sampling the variances of the estimates, in units of their own. */
+	uint64_t calls_variance[HEAP_OPS], requested_variance, live_blocks_variance,
+		live_bytes_variance;
+	/* And so what 95 % of such estimates are not further off than: UNKNOWN without sampling. */
+	uint64_t calls_error[HEAP_OPS], requested_error, live_blocks_error, live_bytes_error;
 };
 
 /* The heap's side of a site. */
@@ -124,6 +127,9 @@ struct site_heap {
 	/* and on the memory of its live blocks. */
 	uint64_t touch_minor, touch_major;
 	uint64_t fault_ns; /* of both */
+	/* As in heap_stats. */
+	uint64_t calls_variance, bytes_variance, live_bytes_variance;
+	uint64_t calls_error, bytes_error, live_bytes_error;
 };
 
 /* A place: one user stack, summed over processes and threads. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The heap's part of a report: whole numbers, totals, sites by what they hold and cost. */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,13 +15,18 @@ static void unit__drop(uint64_t *n, size_t count)
 	}
 }
 
-/* Of an estimate that is a sum over independent samples, 95 % lie within 1.96 deviations. */
-static uint64_t error_of(uint64_t variance)
+static void heap_stats__errors(struct heap_stats *h, bool sampled)
 {
-	return (uint64_t)(1.96 * sqrt((double)variance));
+	unsigned i;
+
+	for (i = 0; i < HEAP_OPS; i++)
+		h->calls_error[i] = sampled ? error__of_blocks(h->calls_variance[i]) : UNKNOWN;
+	h->requested_error = sampled ? error__of_bytes(h->requested_variance) : UNKNOWN;
+	h->live_blocks_error = sampled ? error__of_blocks(h->live_blocks_variance) : UNKNOWN;
+	h->live_bytes_error = sampled ? error__of_bytes(h->live_bytes_variance) : UNKNOWN;
 }
 
-static void heap_stats__finish(struct heap_stats *h, bool sampled)
+static void heap_stats__finish(struct heap_stats *h, const struct model *m)
 {
 	unit__drop(h->calls, HEAP_OPS);
 	unit__drop(&h->failed, 1);
@@ -34,11 +38,14 @@ static void heap_stats__finish(struct heap_stats *h, bool sampled)
 	unit__drop(&h->unseen_frees, 1);
 	unit__drop(&h->temporary, 1);
 	unit__drop(&h->uncertain_blocks, 1);
-	h->requested_error = sampled ? error_of(h->requested_variance) : UNKNOWN;
-	h->live_error = sampled ? error_of(h->live_variance) : UNKNOWN;
+	unit__drop(&h->untracked_blocks, 1);
+	heap_stats__errors(h, m->sampled);
 	/* Between two samples there may have been any number of allocations. */
-	if (sampled)
+	if (m->sampled)
 		h->temporary = UNKNOWN;
+	/* A free is told when its block was sampled: of others it is not known what they freed. */
+	if (m->sample_bytes)
+		h->unmatched_frees = h->unseen_frees = UNKNOWN;
 }
 
 void report__heap_process(struct report *r, struct process *p, struct process_report *out)
@@ -62,12 +69,12 @@ void report__heap_totals(struct report *r, struct model *m)
 
 	for (i = 0; i < r->nprocesses; i++)
 		if (r->processes[i].heap.failed != UNKNOWN)
-			heap_stats__finish(&r->processes[i].heap, m->sampled);
+			heap_stats__finish(&r->processes[i].heap, m);
 	r->hooks = m->hooks;
 	r->nhooks = m->nhooks;
 	if (!any)
 		return;
-	heap_stats__finish(&r->heap, m->sampled);
+	heap_stats__finish(&r->heap, m);
 	/* Peaks do not add up: they were at different times. */
 	r->heap.peak_live_bytes = m->peak_live_bytes;
 }
@@ -93,6 +100,9 @@ static void site_heap__finish(struct site_heap *h, bool sampled, bool resident)
 	unit__drop(&h->live_blocks, 1);
 	if (h->temporary != UNKNOWN)
 		unit__drop(&h->temporary, 1);
+	h->calls_error = sampled ? error__of_blocks(h->calls_variance) : UNKNOWN;
+	h->bytes_error = sampled ? error__of_bytes(h->bytes_variance) : UNKNOWN;
+	h->live_bytes_error = sampled ? error__of_bytes(h->live_bytes_variance) : UNKNOWN;
 }
 
 static uint64_t site__cost(const struct site *s)

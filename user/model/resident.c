@@ -10,6 +10,8 @@
 #include "user/model/heap.h"
 #include "user/model/internal.h"
 
+#define LEFT_OUT 3 /* parts that blocks can be in the mappings of: live is no more than these */
+
 struct resident {
 	struct model *m;
 	struct process *p;
@@ -17,6 +19,11 @@ struct resident {
 	struct block block; /* the first that may reach into what comes */
 	bool has_block;
 	uint64_t told; /* in all */
+	/* Under sampling, what live blocks have beyond those that were sampled, taken from these. */
+	struct {
+		uint64_t *from;
+		uint64_t bytes;
+	} left_out[LEFT_OUT];
 };
 
 bool model__has_heap(const struct model *m)
@@ -91,11 +98,12 @@ void resident__sum(struct resident *r, enum region_class class, uint64_t bytes)
 	r->told += bytes;
 }
 
-/* Bytes of [start, end) that are in live blocks. */
-static uint64_t resident__live(struct resident *r, uint64_t start, uint64_t end)
+/* Bytes of [start, end) that are in live blocks; *stand_for: and in those they stand for. */
+static uint64_t resident__live(struct resident *r, uint64_t start, uint64_t end, uint64_t *stand_for)
 {
-	uint64_t live = 0, from, to;
+	uint64_t live = 0, from, to, bytes;
 
+	*stand_for = 0;
 	while (r->has_block && r->block.addr < end) {
 		uint64_t block_end = r->block.addr + r->block.size;
 
@@ -107,8 +115,10 @@ static uint64_t resident__live(struct resident *r, uint64_t start, uint64_t end)
 
 			live += to - from;
 			start = to; /* blocks that overlap are not counted twice */
+			bytes = amount__of(to - from, heap__weight(r->p->heap, r->block.addr)).bytes;
+			*stand_for += bytes;
 			if (place && place->heap)
-				place->heap->resident_bytes += to - from;
+				place->heap->resident_bytes += bytes;
 		}
 		if (block_end > end)
 			break;
@@ -117,18 +127,47 @@ static uint64_t resident__live(struct resident *r, uint64_t start, uint64_t end)
 	return live;
 }
 
+static void resident__leave_out(struct resident *r, uint64_t *from, uint64_t bytes)
+{
+	unsigned i;
+
+	for (i = 0; bytes && i < LEFT_OUT; i++) {
+		if (r->left_out[i].from && r->left_out[i].from != from)
+			continue;
+		r->left_out[i].from = from;
+		r->left_out[i].bytes += bytes;
+		return;
+	}
+}
+
+/* What is live by estimate is at most what is there. */
+static void resident__estimate(struct resident *r)
+{
+	unsigned i;
+
+	for (i = 0; i < LEFT_OUT && r->left_out[i].from; i++) {
+		uint64_t *from = r->left_out[i].from, bytes = r->left_out[i].bytes;
+
+		bytes = bytes < *from ? bytes : *from;
+		*from -= bytes;
+		r->p->r.parts.live += bytes;
+	}
+}
+
 void resident__pages(struct resident *r, enum region_class class, uint64_t start, uint64_t end)
 {
 	const struct vma *v;
-	uint64_t live, piece;
+	uint64_t live, piece, stand_for, *rest;
 
 	/* What is one mapping to the kernel may be several to us, by who made them. */
 	for (; start < end; start = piece) {
 		v = space__find(&r->p->space, start);
 		piece = v && v->end < end ? v->end : end;
-		live = resident__live(r, start, piece);
+		live = resident__live(r, start, piece, &stand_for);
+		rest = resident__rest(r, class, v);
 		r->p->r.parts.live += live;
-		*resident__rest(r, class, v) += piece - start - live;
+		*rest += piece - start - live;
+		resident__leave_out(r, rest, stand_for - live);
 		r->told += piece - start;
 	}
 }
@@ -137,6 +176,7 @@ void resident__end(struct resident *r, uint64_t kernel_bytes)
 {
 	if (!r)
 		return;
+	resident__estimate(r);
 	if (kernel_bytes != UNKNOWN) {
 		if (kernel_bytes > r->told)
 			r->p->r.parts.unknown += kernel_bytes - r->told;

@@ -29,6 +29,7 @@ static void put_heap_calls(struct json *j, const struct heap_stats *h)
 	if (h->failed == UNKNOWN) {
 		json__null(j, "calls");
 		json__null(j, "by_function");
+		json__null(j, "by_function_error");
 		return;
 	}
 	json__open_flat(j, "calls", '{');
@@ -44,6 +45,15 @@ static void put_heap_calls(struct json *j, const struct heap_stats *h)
 	for (op = HEAP_NONE + 1; op < HEAP_OPS; op++)
 		if (h->calls[op])
 			json__u64(j, heap_op_name[op], h->calls[op]);
+	json__close(j, '}');
+	if (h->requested_error == UNKNOWN) {
+		json__null(j, "by_function_error");
+		return;
+	}
+	json__open_flat(j, "by_function_error", '{');
+	for (op = HEAP_NONE + 1; op < HEAP_OPS; op++)
+		if (h->calls[op])
+			json__u64(j, heap_op_name[op], h->calls_error[op]);
 	json__close(j, '}');
 }
 
@@ -89,8 +99,9 @@ void json__heap(struct json *j, const struct heap_stats *h)
 	json__u64(j, "bytes_requested_error", h->requested_error);
 	json__u64(j, "freed_bytes", h->freed_bytes);
 	json__u64(j, "live_blocks", h->live_blocks);
+	json__u64(j, "live_blocks_error", h->live_blocks_error);
 	json__u64(j, "live_bytes", h->live_bytes);
-	json__u64(j, "live_bytes_error", h->live_error);
+	json__u64(j, "live_bytes_error", h->live_bytes_error);
 	json__u64(j, "peak_live_bytes", h->peak_live_bytes);
 	json__u64(j, "unmatched_frees", h->unmatched_frees);
 	json__u64(j, "unseen_frees", h->unseen_frees);
@@ -102,6 +113,7 @@ void json__heap(struct json *j, const struct heap_stats *h)
 	json__u64(j, "dropped_bytes", h->dropped_bytes);
 	json__u64(j, "uncertain_blocks", h->uncertain_blocks);
 	json__u64(j, "uncertain_bytes", h->uncertain_bytes);
+	json__u64(j, "untracked_blocks", h->untracked_blocks);
 	put_join(j, h);
 	json__close(j, '}');
 }
@@ -179,12 +191,15 @@ void json__parts(struct json *j, const struct resident_parts *p)
 void json__heap_site(struct json *j, const struct site_heap *s)
 {
 	json__u64(j, "calls", s->calls);
+	json__u64(j, "calls_error", s->calls_error);
 	json__u64(j, "failed", s->failed);
 	json__u64(j, "bytes", s->bytes);
+	json__u64(j, "bytes_error", s->bytes_error);
 	json__u64(j, "frees", s->frees);
 	json__u64(j, "freed_bytes", s->freed_bytes);
 	json__u64(j, "live_blocks", s->live_blocks);
 	json__u64(j, "live_bytes", s->live_bytes);
+	json__u64(j, "live_bytes_error", s->live_bytes_error);
 	json__u64(j, "peak_live_bytes", s->peak_live_bytes);
 	json__u64(j, "temporary", s->temporary);
 	json__u64(j, "resident_bytes", s->resident_bytes);

@@ -101,6 +101,32 @@ static void put_hooks(struct sink *s, const struct report *r, const struct view_
 	text__item(s, w.text, o->width);
 }
 
+/* error: UNKNOWN of what is exact */
+static void words__count(struct words *w, uint64_t n, uint64_t error)
+{
+	words__add(w, "%s%s", error != UNKNOWN ? "about " : "", fmt__count(n).s);
+	if (error != UNKNOWN)
+		words__add(w, " +/- %s", fmt__count(error).s);
+}
+
+static void words__bytes(struct words *w, uint64_t bytes, uint64_t error)
+{
+	words__add(w, "%s%s", error != UNKNOWN ? "about " : "", fmt__bytes(bytes).s);
+	if (error != UNKNOWN)
+		words__add(w, " +/- %s", fmt__bytes(error).s);
+}
+
+/* Before an estimate whose error is not told. */
+static const char *about(const struct heap_stats *h)
+{
+	return h->live_bytes_error != UNKNOWN ? "about " : "";
+}
+
+static const char *about_site(const struct site_heap *h)
+{
+	return h->live_bytes_error != UNKNOWN ? "about " : "";
+}
+
 static void put_heap_calls(struct sink *s, const struct heap_stats *h, const struct view_opts *o)
 {
 	struct words w = {.len = 0};
@@ -111,48 +137,44 @@ static void put_heap_calls(struct sink *s, const struct heap_stats *h, const str
 	for (op = HEAP_NONE + 1; op < HEAP_OPS; op++) {
 		if (!h->calls[op])
 			continue;
-		words__add(&w, "%s%s %s", separator, heap_op_name[op], fmt__count(h->calls[op]).s);
+		words__add(&w, "%s%s ", separator, heap_op_name[op]);
+		words__count(&w, h->calls[op], h->calls_error[op]);
 		separator = ", ";
 	}
 	if (separator[0] == ' ')
 		words__add(&w, " none");
 	if (h->failed)
-		words__add(&w, "; %s failed", fmt__count(h->failed).s);
+		words__add(&w, "; %s%s failed", about(h), fmt__count(h->failed).s);
 	if (h->abandoned)
-		words__add(&w, "; %s never returned", fmt__count(h->abandoned).s);
+		words__add(&w, "; %s%s never returned", about(h), fmt__count(h->abandoned).s);
 	text__item(s, w.text, o->width);
-}
-
-static void words__error(struct words *w, uint64_t error)
-{
-	if (error != UNKNOWN)
-		words__add(w, " +/- %s", fmt__bytes(error).s);
 }
 
 static void put_blocks(struct sink *s, const struct heap_stats *h, const struct view_opts *o)
 {
 	struct words w = {.len = 0};
 
-	words__add(&w, "requested %s", fmt__bytes(h->bytes_requested).s);
-	words__error(&w, h->requested_error);
-	words__add(&w, "; live at the end %s in %s blocks", fmt__bytes(h->live_bytes).s,
-		   fmt__count(h->live_blocks).s);
-	words__error(&w, h->live_error);
-	words__add(&w, ", at most %s", fmt__bytes(h->peak_live_bytes).s);
+	words__add(&w, "requested ");
+	words__bytes(&w, h->bytes_requested, h->requested_error);
+	words__add(&w, "; live at the end ");
+	words__bytes(&w, h->live_bytes, h->live_bytes_error);
+	words__add(&w, " in ");
+	words__count(&w, h->live_blocks, h->live_blocks_error);
+	words__add(&w, " blocks, at most %s%s", about(h), fmt__bytes(h->peak_live_bytes).s);
 	text__item(s, w.text, o->width);
 	w.len = 0;
 	if (h->temporary && h->temporary != UNKNOWN)
 		words__add(&w, "%s blocks were freed within %u allocations; ",
 			   fmt__count(h->temporary).s, TEMPORARY_CALLS);
-	if (h->unmatched_frees)
+	if (h->unmatched_frees && h->unmatched_frees != UNKNOWN)
 		words__add(&w, "%s frees of unknown blocks; ", fmt__count(h->unmatched_frees).s);
-	if (h->unseen_frees)
+	if (h->unseen_frees && h->unseen_frees != UNKNOWN)
 		words__add(&w, "%s blocks whose free was not seen; ", fmt__count(h->unseen_frees).s);
 	if (h->inherited_blocks)
-		words__add(&w, "%s blocks, %s, inherited at forks; ",
+		words__add(&w, "%s%s blocks, %s, inherited at forks; ", about(h),
 			   fmt__count(h->inherited_blocks).s, fmt__bytes(h->inherited_bytes).s);
 	if (h->dropped_blocks)
-		words__add(&w, "%s blocks, %s, went with an exec; ",
+		words__add(&w, "%s%s blocks, %s, went with an exec; ", about(h),
 			   fmt__count(h->dropped_blocks).s, fmt__bytes(h->dropped_bytes).s);
 	if (w.len < 2 || w.len >= sizeof(w.text))
 		return;
@@ -164,7 +186,7 @@ static void put_join(struct sink *s, const struct heap_stats *h, const struct vi
 {
 	struct words w = {.len = 0};
 
-	words__add(&w, "inside the calls: ");
+	words__add(&w, about(h)[0] ? "inside the calls that were sampled: " : "inside the calls: ");
 	words__syscalls(&w, h->syscalls);
 	words__add(&w, ", %s; ", fmt__duration(h->syscall_ns).s);
 	words__faults(&w, h->inside_minor, h->inside_major);
@@ -174,7 +196,8 @@ static void put_join(struct sink *s, const struct heap_stats *h, const struct vi
 			   fmt__count(h->unplaced_syscalls).s, fmt__count(h->unplaced_faults).s);
 	text__item(s, w.text, o->width);
 	w.len = 0;
-	words__add(&w, "touching live blocks outside: ");
+	words__add(&w, about(h)[0] ? "touching sampled blocks outside: " :
+				     "touching live blocks outside: ");
 	words__faults(&w, h->touch_minor, h->touch_major);
 	words__add(&w, ", %s", fmt__duration(h->touch_ns).s);
 	text__item(s, w.text, o->width);
@@ -193,11 +216,14 @@ static void put_live_site(struct sink *s, const struct site *site, const struct 
 	const struct site_heap *h = &site->heap;
 	struct words w = {.len = 0};
 
-	words__add(&w, "%s live in %s blocks, at most %s", fmt__bytes(h->live_bytes).s,
+	words__bytes(&w, h->live_bytes, h->live_bytes_error);
+	words__add(&w, " live in %s%s blocks, at most %s", about_site(h),
 		   fmt__count(h->live_blocks).s, fmt__bytes(h->peak_live_bytes).s);
 	if (h->resident_bytes != UNKNOWN)
 		words__add(&w, ", %s resident", fmt__bytes(h->resident_bytes).s);
-	words__add(&w, "; %s calls", fmt__count(h->calls).s);
+	words__add(&w, "; ");
+	words__count(&w, h->calls, h->calls_error);
+	words__add(&w, " calls");
 	text__wrap(s, w.text, s->col, o->width);
 }
 
@@ -209,8 +235,8 @@ static void put_cost_site(struct sink *s, const struct site *site, const struct 
 	words__syscalls(&w, h->syscalls);
 	words__add(&w, ", %s; ", fmt__duration(h->syscall_ns).s);
 	words__faults(&w, h->inside_minor + h->touch_minor, h->inside_major + h->touch_major);
-	words__add(&w, ", %s; %s calls, %s", fmt__duration(h->fault_ns).s, fmt__count(h->calls).s,
-		   fmt__bytes(h->bytes).s);
+	words__add(&w, ", %s; %s%s calls, %s", fmt__duration(h->fault_ns).s, about_site(h),
+		   fmt__count(h->calls).s, fmt__bytes(h->bytes).s);
 	text__wrap(s, w.text, s->col, o->width);
 }
 
@@ -219,12 +245,15 @@ static void put_requested_site(struct sink *s, const struct site *site, const st
 	const struct site_heap *h = &site->heap;
 	struct words w = {.len = 0};
 
-	words__add(&w, "%s in %s calls", fmt__bytes(h->bytes).s, fmt__count(h->calls).s);
+	words__bytes(&w, h->bytes, h->bytes_error);
+	words__add(&w, " in ");
+	words__count(&w, h->calls, h->calls_error);
+	words__add(&w, " calls");
 	if (h->failed)
 		words__add(&w, " (%s failed)", fmt__count(h->failed).s);
 	if (h->temporary && h->temporary != UNKNOWN)
 		words__add(&w, ", %s temporary", fmt__count(h->temporary).s);
-	words__add(&w, "; at most %s live", fmt__bytes(h->peak_live_bytes).s);
+	words__add(&w, "; at most %s%s live", about_site(h), fmt__bytes(h->peak_live_bytes).s);
 	text__wrap(s, w.text, s->col, o->width);
 }
 
@@ -266,6 +295,19 @@ static void put_sites(struct sink *s, const char *title, const struct site **sit
 		text__cut(s, n - i, "place", "places");
 }
 
+static void put_sampling(struct sink *s, const struct report *r, const struct view_opts *o)
+{
+	struct words w = {.len = 0};
+
+	if (!r->sample_bytes)
+		return;
+	words__add(&w,
+		   "one sample in %s asked for, on the average; +/- is what 95 %% of such estimates "
+		   "are not further off than",
+		   fmt__bytes(r->sample_bytes).s);
+	text__item(s, w.text, o->width);
+}
+
 void text__heap(struct sink *s, const struct report *r, const struct view_opts *o)
 {
 	const struct heap_stats *h = &r->heap;
@@ -275,8 +317,10 @@ void text__heap(struct sink *s, const struct report *r, const struct view_opts *
 		known += r->processes[i].nallocators;
 	if (!known && h->failed == UNKNOWN)
 		return;
-	text__heading(s, r->sample_bytes ? "Heap, estimated from a sample" : "Heap");
+	text__heading(s, h->failed != UNKNOWN && about(h)[0] ? "Heap, estimated from samples" :
+							       "Heap");
 	sink__char(s, '\n');
+	put_sampling(s, r, o);
 	put_allocators(s, r, o);
 	put_hooks(s, r, o);
 	if (h->failed == UNKNOWN)
