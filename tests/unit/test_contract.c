@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: MIT
+/* The language of contracts: tokens, what is accepted, and each error with its place. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "user/check/contract.h"
+#include "user/check/lexer.h"
+
+/* Files in memory: pairs of path and text. */
+struct files {
+	const char *path, *text;
+};
+
+static int read_memory(void *ctx, const char *path, char **text, size_t *length)
+{
+	const struct files *f;
+
+	for (f = ctx; f->path; f++)
+		if (!strcmp(f->path, path)) {
+			*length = strlen(f->text);
+			*text = malloc(*length + 1);
+			if (!*text)
+				return -ENOMEM;
+			memcpy(*text, f->text, *length + 1);
+			return 0;
+		}
+	return -ENOENT;
+}
+
+static struct contract *parse_files(struct files *files, const char *const *defines, size_t n,
+				    struct contract_error *e)
+{
+	struct contract_reader reader = {read_memory, files};
+
+	return contract__parse(files[0].path, defines, n, &reader, e);
+}
+
+static struct contract *parse(const char *text, struct contract_error *e)
+{
+	struct files files[] = {{"c", text}, {NULL, NULL}};
+
+	return parse_files(files, NULL, 0, e);
+}
+
+static void expect_error(const char *text, unsigned line, unsigned column, const char *message)
+{
+	struct contract_error e;
+	struct contract *c = parse(text, &e);
+	char want[200];
+
+	if (c)
+		fail_msg("accepted: %s", text);
+	snprintf(want, sizeof(want), "c:%u:%u: %s", line, column, message);
+	if (strncmp(e.text, want, strlen(want)) != 0)
+		fail_msg("%s\nexpected: %s\ngot: %s", text, want, e.text);
+	assert_int_equal(e.line, line);
+	assert_int_equal(e.column, column);
+}
+
+static struct contract *accept(const char *text)
+{
+	struct contract_error e;
+	struct contract *c = parse(text, &e);
+
+	if (!c)
+		fail_msg("%s\n%s", text, e.text);
+	return c;
+}
+
+static void tokens_have_their_places(void **state)
+{
+	const char *text = "ab_1.c <= 12.5K\n\t$x \"s t\" # no\n!= \xc3\xa4";
+	static const struct {
+		enum token_kind kind;
+		unsigned line, column;
+		const char *text;
+	} want[] = {
+		{TOKEN_NAME, 1, 1, "ab_1.c"},	{TOKEN_PUNCT, 1, 8, "<="},
+		{TOKEN_NUMBER, 1, 11, "12.5K"}, {TOKEN_PARAM, 2, 2, "x"},
+		{TOKEN_STRING, 2, 5, "s t"},	{TOKEN_PUNCT, 3, 1, "!="},
+		{TOKEN_BAD, 3, 4, "\xc3"},
+	};
+	struct lexer l;
+	size_t i;
+
+	(void)state;
+	lexer__init(&l, text, strlen(text));
+	for (i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		struct token t = lexer__next(&l);
+
+		assert_int_equal(t.kind, want[i].kind);
+		assert_int_equal(t.line, want[i].line);
+		assert_int_equal(t.column, want[i].column);
+		assert_int_equal(t.length, strlen(want[i].text));
+		assert_memory_equal(t.text, want[i].text, t.length);
+	}
+}
+
+static void numbers_have_units(void **state)
+{
+	static const struct {
+		const char *text;
+		double value;
+		enum value_type type;
+	} want[] = {
+		{"0", 0, VALUE_NUMBER},		  {"1.125", 1.125, VALUE_NUMBER},
+		{"7B", 7, VALUE_BYTES},		  {"132K", 135168, VALUE_BYTES},
+		{"1.5M", 1572864, VALUE_BYTES},	  {"2G", 2147483648.0, VALUE_BYTES},
+		{"33pages", 135168, VALUE_BYTES}, {"1page", 4096, VALUE_BYTES},
+		{"5ns", 5, VALUE_TIME},		  {"10us", 1e4, VALUE_TIME},
+		{"1.5ms", 1.5e6, VALUE_TIME},	  {"2s", 2e9, VALUE_TIME},
+	};
+	struct lexer l;
+	struct token t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		lexer__init(&l, want[i].text, strlen(want[i].text));
+		t = lexer__next(&l);
+		assert_int_equal(t.kind, TOKEN_NUMBER);
+		assert_true(t.value == want[i].value);
+		assert_int_equal(t.type, want[i].type);
+	}
+}
+
+static void every_form_is_accepted(void **state)
+{
+	static const char *const forms[] = {
+		"rule a: each malloc: nothing",
+		"rule a-b_c.1: first allocation where size < 1K: exactly 1 brk, nothing else",
+		"rule a: never brk where shrunk > 0",
+		"rule a: never mmap outside",
+		"rule a: never fault anywhere in phase p where major",
+		"rule a: exactly 3 mmap",
+		"rule a: at most 4 + log(2, peak / 1M) brk where bytes > 0",
+		"rule a: at least 1 malloc, calloc in phase p where size >= 1K",
+		"rule a: always: mapped <= 2 * live + 64M",
+		"rule a: always in phase p where live > 0: resident < 2 * live",
+		"rule a: each process: all.faults <= 10, outside.mmap < 3, malloc.calls > 0",
+		"rule a: each process in phase p: no syscalls, at most 3 faults",
+		"rule a: each call: not failed and (moved or size >= 3 pages) or time < 10 us",
+		"rule a: each call: 1 mmap or no mmap, at least 0 faults, -1 < 2 - -3",
+		"rule a: each release: run.live >= 0, run.outside.brk = 0",
+		"rule a: each syscall, fault: time < 1 s",
+		"rule a: each madvise: dontneed or free or hugepage or nohugepage or bytes > 0",
+		"rule a: each fault: not (write or exec or kernel or copy_on_write or in_break or in_mmap)",
+		"rule a: each malloc: address % 16 = 0, min(size, 1) <= max(size, 2), pages(size) < 9",
+		"rule a: each process: mmap <= 10 * (time / 1 s)",
+		"param x = 2 * 64K param y = $x + 1 rule a: each malloc where size < $y: nothing",
+		"phase p after 10 call rule a: each call in phase p: nothing # the end",
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		contract__free(accept(forms[i]));
+}
+
+static void a_rule_is_what_was_written(void **state)
+{
+	struct contract *c =
+		accept("# all\nrule a: each malloc,\n  free in phase hot # two\n"
+		       " where size > 1K: 0 brk,  nothing else\nrule b: at most 3 mmap outside");
+	const struct rule *r = &c->rules[0];
+
+	(void)state;
+	assert_int_equal(c->nrules, 2);
+	assert_string_equal(r->name, "a");
+	assert_string_equal(r->text,
+			    "each malloc, free in phase hot where size > 1K: 0 brk, nothing else");
+	assert_string_equal(r->file, "c");
+	assert_int_equal(r->line, 2);
+	assert_int_equal(r->clause, CLAUSE_EACH);
+	assert_int_equal(r->subject.scope, SCOPE_CALL);
+	assert_int_equal(r->subject.ops, 1 << HEAP_MALLOC | 1 << HEAP_FREE);
+	assert_int_equal(r->phase, 0);
+	assert_string_equal(c->phases[0].name, "hot");
+	assert_int_equal(r->nneeds, 2);
+	assert_string_equal(r->needs[0].text, "0 brk");
+	assert_string_equal(r->needs[1].text, "nothing else");
+	r = &c->rules[1];
+	assert_int_equal(r->clause, CLAUSE_COUNT);
+	assert_int_equal(r->bound, BOUND_AT_MOST);
+	assert_int_equal(r->subject.kinds, 1 << 1);
+	assert_int_equal(r->where, WHERE_OUTSIDE);
+	contract__free(c);
+}
+
+static void errors_say_where_and_what(void **state)
+{
+	(void)state;
+	expect_error("rul a: x", 1, 1,
+		     "expected \"rule\", \"param\", \"phase\" or \"include\", got \"rul\"");
+	expect_error("rule", 1, 5, "expected the name of a rule, got the end");
+	expect_error("rule : each", 1, 6, "expected the name of a rule, got \":\"");
+	expect_error("rule a each", 1, 8, "expected \":\" behind the name of the rule, got \"each\"");
+	expect_error(
+		"rule a: all malloc", 1, 9,
+		"expected \"each\", \"first\", \"never\", \"always\", \"exactly\" or \"at\", got \"all\"");
+	expect_error("rule a: at 3 mmap", 1, 12,
+		     "expected \"most\" or \"least\" behind \"at\", got \"3\"");
+	expect_error("rule a:\n  each mallok: nothing", 2, 8,
+		     "\"mallok\" is not a subject; did you mean \"malloc\"?");
+	expect_error("rule a: each 3", 1, 14,
+		     "expected a subject (malloc, call, mmap, fault, process, ...), got \"3\"");
+	expect_error("rule a: each quux: nothing", 1, 14, "expected a subject");
+	expect_error("rule a: each malloc, mmap: nothing", 1, 22,
+		     "calls, events and processes cannot be subjects together");
+	expect_error("rule a: each malloc outside: nothing", 1, 21,
+		     "\"outside\" is said of events (mmap, fault, ...)");
+	expect_error("rule a: each malloc in warm: nothing", 1, 24,
+		     "expected \"phase\" behind \"in\", got \"warm\"");
+	expect_error("rule a: each malloc in phase 3: nothing", 1, 30,
+		     "expected the name of a phase, got \"3\"");
+	expect_error("rule a: each malloc in phase aaaaaaaaaaaaaaaaaaaaaaaa: nothing", 1, 30,
+		     "the name of a phase has 23 characters at most");
+	expect_error("rule a: each malloc nothing", 1, 21,
+		     "expected \":\" before what is needed, got \"nothing\"");
+	expect_error("rule a: each malloc: sise < 1", 1, 22,
+		     "\"sise\" is not a fact; did you mean \"size\"?");
+	expect_error("rule a: each malloc: live < 1", 1, 22,
+		     "\"live\" is a fact of a process, not of a call");
+	expect_error("rule a: each process: size < 1", 1, 23,
+		     "\"size\" is a fact of a call, not of a process");
+	expect_error("rule a: each mmap: major", 1, 20,
+		     "\"major\" is a fact of a fault, not of this event");
+	expect_error("rule a: each fault: grown = 1", 1, 21,
+		     "\"grown\" is a fact of a system call, not of a fault");
+	expect_error("rule a: each malloc: xyzzy", 1, 22,
+		     "expected a value or a condition, got \"xyzzy\"");
+	expect_error("rule a: each malloc: )", 1, 22, "expected a value or a condition, got \")\"");
+	expect_error("rule a: each malloc: size", 1, 22,
+		     "expected a condition, got a size; compare it with something");
+	expect_error("rule a: each malloc: not size", 1, 26, "expected a condition, got a size");
+	expect_error("rule a: each malloc: moved = 1", 1, 22,
+		     "expected a number, a size or a time, got a condition");
+	expect_error("rule a: each malloc: 1 < moved", 1, 26,
+		     "expected a number, a size or a time, got a condition");
+	expect_error("rule a: each malloc: -moved = 1", 1, 23,
+		     "expected a number, a size or a time, got a condition");
+	expect_error("rule a: each malloc: moved + 1 = 1", 1, 22,
+		     "expected a number, a size or a time, got a condition");
+	expect_error("rule a: each malloc: moved * 1 = 1", 1, 22,
+		     "expected a number, a size or a time, got a condition");
+	expect_error("rule a: each malloc: size > 10 ms", 1, 29,
+		     "a size and a time do not go together");
+	expect_error("rule a: each malloc: time < 10", 1, 29,
+		     "a time and a number without a unit; expected ns, us, ms or s");
+	expect_error("rule a: each malloc: 1 < 2 < 3", 1, 28,
+		     "a second comparison; expected \"and\", \",\" or the end");
+	expect_error("rule a: each malloc: (moved", 1, 28,
+		     "expected \")\" to close the parenthesis, got the end");
+	expect_error("rule a: each malloc: 2K mmap", 1, 22,
+		     "expected a plain number of \"mmap\", got a size");
+	expect_error("rule a: each malloc: exactly 2 time", 1, 32,
+		     "expected what is counted (mmap, faults, ...), got a time");
+	expect_error("rule a: each malloc: exactly 2", 1, 31,
+		     "expected what is counted (mmap, faults, ...), got the end");
+	expect_error("rule a: each malloc: exactly mmap", 1, 30,
+		     "expected a number or a parameter, got \"mmap\"");
+	expect_error("rule a: each malloc: no mmup", 1, 25,
+		     "\"mmup\" is not a fact; did you mean \"mmap\"?");
+	expect_error("rule a: each mmap: nothing", 1, 20,
+		     "\"nothing\" is said of calls and processes");
+	expect_error("rule a: each mmap: nothing else", 1, 20,
+		     "\"nothing else\" is said of calls and processes");
+	expect_error("rule a: each malloc: size < $x", 1, 29,
+		     "no parameter \"x\"; expected \"param x = ...\" before");
+	expect_error("rule a: each malloc: log 2", 1, 26,
+		     "expected \"(\" behind the name of a function, got \"2\"");
+	expect_error("rule a: each malloc: log(1, 2) < 1", 1, 26,
+		     "the base of a logarithm: expected a number above 1");
+	expect_error("rule a: each malloc: log(size, 2) < 1", 1, 26, "the base of a logarithm");
+	expect_error("rule a: each malloc: log(2) < 1", 1, 27,
+		     "expected \",\" before the next argument, got \")\"");
+	expect_error("rule a: each malloc: abs(2, 1) < 1", 1, 27,
+		     "expected \")\" behind the last argument, got \",\"");
+	expect_error("rule a: each malloc: size / 0 < 1", 1, 29, "division by zero");
+	expect_error("rule a: at most 3K mmap", 1, 17, "expected a plain number");
+	expect_error("rule a: at most 3 process", 1, 19,
+		     "processes are not counted; expected calls or events");
+	expect_error("rule a: never malloc rule a: never free", 1, 27,
+		     "a second rule \"a\"; the first is at c:1");
+	expect_error("param 3 = 1", 1, 7, "expected the name of a parameter, got \"3\"");
+	expect_error("param x 1", 1, 9, "expected \"=\" behind the name of the parameter, got \"1\"");
+	expect_error("param x = size", 1, 11,
+		     "expected a number, got \"size\": there are no facts here");
+	expect_error("param x = 1 param x = 2", 1, 19, "a second parameter \"x\"");
+	expect_error("phase p 3", 1, 9, "expected \"after\" behind the name of the phase, got \"3\"");
+	expect_error("phase p after 0 call", 1, 15, "expected a plain number, 1 or more");
+	expect_error("phase p after 1 mmap", 1, 17,
+		     "expected calls to count (call, malloc, release, ...)");
+	expect_error("phase p after 1 call phase p after 2 call", 1, 28,
+		     "a second beginning of phase \"p\"");
+	expect_error("include x", 1, 9, "expected the path of a file in quotes, got \"x\"");
+	expect_error("include \"\"", 1, 9, "not the path of a file");
+	expect_error("include \"gone\"", 1, 9, "cannot read \"gone\": No such file or directory");
+	expect_error("include \"c\"", 1, 9, "more than 64 files: does one include itself?");
+	expect_error("rule a: each malloc: size < 3Q", 1, 30,
+		     "not a unit; expected B, K, M, G, page, pages, ns, us, ms or s");
+	expect_error("rule a: each malloc: size < 3.", 1, 29, "expected digits behind the point");
+	expect_error("include \"x", 1, 9, "the string does not end on its line; expected \"");
+	expect_error("rule a: each malloc: size == 3", 1, 27, "expected \"=\", which compares");
+	expect_error("rule a: each malloc: !moved", 1, 22,
+		     "expected \"!=\"; a condition is denied by \"not\"");
+	expect_error("rule a: each malloc: size < $", 1, 29,
+		     "expected the name of a parameter behind \"$\"");
+	expect_error("rule a: each malloc; nothing", 1, 20, "a character that has no meaning here");
+	expect_error("rule a: each malloc: size < 12345678901234567890123456789012345678901", 1, 29,
+		     "a number of more than 40 digits");
+}
+
+static void the_line_is_shown(void **state)
+{
+	struct contract_error e;
+
+	(void)state;
+	assert_null(parse("# one\nrule a:\n\teach mallok: nothing\n", &e));
+	assert_string_equal(e.text, "c:3:7: \"mallok\" is not a subject; did you mean \"malloc\"?\n"
+				    "\teach mallok: nothing\n\t     ^");
+}
+
+static void what_is_too_deep_is_refused(void **state)
+{
+	static const struct {
+		const char *what, *last;
+	} nests[] = {{"(", "1"}, {"not ", "moved"}, {"- ", "1"}};
+	struct contract_error e;
+	char text[2048];
+	size_t i, k, n;
+
+	(void)state;
+	for (i = 0; i < sizeof(nests) / sizeof(nests[0]); i++) {
+		n = (size_t)snprintf(text, sizeof(text), "rule a: each malloc: ");
+		for (k = 0; k < 60; k++)
+			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", nests[i].what);
+		snprintf(text + n, sizeof(text) - n, "%s", nests[i].last);
+		assert_null(parse(text, &e));
+		assert_non_null(strstr(e.text, "nested more than 50 deep"));
+	}
+}
+
+static void parameters_come_from_outside(void **state)
+{
+	struct files files[] = {{"c", "param t = 128K rule a: each malloc where size < $t: nothing"},
+				{NULL, NULL}};
+	const char *const good[] = {"t=1M"}, *const unknown[] = {"u=1"}, *const bad[] = {"t=1Q"},
+			  *const bare[] = {"t"};
+	struct contract_error e;
+	struct contract *c = parse_files(files, good, 1, &e);
+
+	(void)state;
+	assert_non_null(c);
+	assert_true(c->rules[0].condition.code[1].value == 1 << 20);
+	contract__free(c);
+	assert_null(parse_files(files, unknown, 1, &e));
+	assert_string_equal(e.text, "-D u: c has no parameter of that name");
+	assert_null(parse_files(files, bad, 1, &e));
+	assert_non_null(strstr(e.text, "-D:1:2: not a unit"));
+	assert_null(parse_files(files, bare, 1, &e));
+	assert_non_null(strstr(e.text, "\"t\": expected NAME=VALUE"));
+}
+
+static void files_are_included_from_beside(void **state)
+{
+	struct files files[] = {
+		{"d/c", "param t = 1K include \"sub/x\" rule b: each malloc where size < $u: nothing"},
+		{"d/sub/x", "param u = $t rule a: never mmap include \"y\""},
+		{"d/sub/y", "rule\nz: never brk"},
+		{NULL, NULL}};
+	struct contract_error e;
+	struct contract *c = parse_files(files, NULL, 0, &e);
+
+	(void)state;
+	if (!c)
+		fail_msg("%s", e.text);
+	assert_int_equal(c->nrules, 3);
+	assert_string_equal(c->rules[1].file, "d/sub/y");
+	assert_int_equal(c->rules[1].line, 2);
+	contract__free(c);
+	files[2].text = "rule z: never";
+	assert_null(parse_files(files, NULL, 0, &e));
+	assert_non_null(strstr(e.text, "d/sub/y:1:14: expected a subject"));
+}
+
+static void a_contract_without_rules_is_none(void **state)
+{
+	struct contract_error e;
+
+	(void)state;
+	assert_null(parse("# nothing\n", &e));
+	assert_string_equal(e.text, "c: it has no rule");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tokens_have_their_places),
+		cmocka_unit_test(numbers_have_units),
+		cmocka_unit_test(every_form_is_accepted),
+		cmocka_unit_test(a_rule_is_what_was_written),
+		cmocka_unit_test(errors_say_where_and_what),
+		cmocka_unit_test(the_line_is_shown),
+		cmocka_unit_test(what_is_too_deep_is_refused),
+		cmocka_unit_test(parameters_come_from_outside),
+		cmocka_unit_test(files_are_included_from_beside),
+		cmocka_unit_test(a_contract_without_rules_is_none),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
