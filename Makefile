@@ -132,7 +132,7 @@ MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
 .PHONY: all progs unit mtalloc bench-progs bench-alloc-progs install uninstall clean check \
-	check-root check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
+	check-root learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
 	format-check lint help FORCE
 all: $(O)/memtrace mtalloc
 
@@ -330,6 +330,10 @@ check: unit
 check-root: all progs
 	@$(AS_ROOT) env $(TEST_ENV) tests/trace/run $(ARGS)
 
+# What docs/linux-memory.md shows, written anew where it is not what is.
+learn: all progs
+	@$(AS_ROOT) env $(TEST_ENV) tests/trace/learn.py --refresh
+
 # Each allocator benchmark, briefly: that it runs, and finds its own results right.
 check-bench-alloc: mtalloc bench-alloc-progs
 	@env $(TEST_ENV) tests/bench/alloc/run --smoke
@@ -395,6 +399,7 @@ help:
 	@echo '  make check         unit tests (no root)'
 	@echo '  make check-alloc   tests of mtalloc (no root); check-alloc-full: all that real programs do'
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
+	@echo '  make learn         run what docs/linux-memory.md shows again, and write it down'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
 	@echo '  make bench         what tracing costs'
 	@echo '  make bench-floor   what its hooks alone cost'

@@ -129,6 +129,11 @@ def _has_majors():
     return done is not None and done.returncode == 0 and json.loads(done.stdout)["majflt"] > 0
 
 
+def _has_swap():
+    with open("/proc/swaps") as f:
+        return len(f.readlines()) > 1
+
+
 def cgroup_root():
     for line in open("/proc/self/mounts"):
         _, at, kind = line.split()[:3]
@@ -188,6 +193,8 @@ CAPABILITIES = {
     "huge-pages": _has_huge_pages,
     "major-faults": _has_majors,
     "cgroup2": _has_cgroup,
+    "swap": _has_swap,
+    "no-swap": lambda: not _has_swap(),
     "user-namespaces": lambda: _succeeds("unshare", "--fork", "--pid", "--mount", "--user",
                                          "--map-root-user", "--mount-proc", "true"),
     "mount": lambda: _succeeds("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"),
