@@ -99,6 +99,38 @@ static __always_inline void file__announce(void *ring, struct task_struct *t, st
 	bpf_map_update_elem(&files_sent, &key, &one, BPF_ANY);
 }
 
+/* Where an mmap has put code. */
+struct code_place {
+	__u64 start, end, offset;
+	__u32 entered;
+};
+
+static long code__of_mapping(struct task_struct *t, struct vm_area_struct *vma, struct code_place *p)
+{
+	struct file *f = vma->vm_file;
+
+	if (f) {
+		code__mapped(t, f, p->start, p->end, p->offset);
+		p->entered = 1;
+	}
+	return 0;
+}
+
+/*
+ * Mmap call c has mapped code of file f. What is mapped may be another file than the
+ * descriptor's (overlayfs hands the mapping to the file that lies below), and that
+ * is the one which a walk finds at an address, so the mapping itself is asked. It cannot be
+ * while its list is being changed: then the descriptor's file has to do.
+ */
+static __always_inline void code__of_mmap(struct task_struct *t, struct rec_call *c, struct file *f)
+{
+	struct code_place p = {c->ret, c->ret + c->arg[1], c->arg[5]};
+
+	bpf_find_vma(t, p.start, code__of_mapping, &p, 0);
+	if (!p.entered)
+		code__mapped(t, f, p.start, p.end, p.offset);
+}
+
 /* The file mapping that mmap call c made: from its arguments and its descriptor. */
 static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, struct rec_call *c,
 					 __u32 zero)
@@ -116,7 +148,7 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 	if (bpf_probe_read_kernel(&f, sizeof(f), table + fd) || !f)
 		return;
 	if (c->arg[2] & VM_EXEC)
-		code__mapped(t, f, c->ret, c->ret + c->arg[1], c->arg[5]);
+		code__of_mmap(t, c, f);
 	file__announce(ring, t, f, c->h.ts_ns - 2, &ino, &dev, zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)

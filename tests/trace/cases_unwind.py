@@ -26,8 +26,8 @@ def chain(report, pages, own):
     return own_frames(sites[0], own)
 
 
-def launched(*argv):
-    return launch(list(argv), status=0).report
+def launched(*argv, **more):
+    return launch(list(argv), status=0, **more).report
 
 
 @case
@@ -51,6 +51,20 @@ def known_chains_without_frame_pointers():
     touched = [own_frames(s, own) for s in report["sites"]
                if s["stack"] and (s["stack"][0]["symbol"] or "").split(".")[0] == "leaf_touch"]
     expect("the callers of a leaf", touched, [["leaf_touch", "touch_outer", "main"]])
+
+
+# Runs a command with all libraries on an overlay.
+ON_OVERLAY = ("unshare", "--mount", "sh", "-c",
+              'mount -t overlay -o "ro,lowerdir=/usr:$0" none /usr && exec "$@"')
+
+
+@case(needs=("bpf", "overlay"))
+def libraries_on_overlayfs():
+    """What is mapped there is another file than the one that was opened."""
+    report = launched(prog("unwind_c"), wrap=(*ON_OVERLAY, tmp()))
+    stacks = report["stacks"]
+    expect_at_least("stacks", stacks["taken"], 50)
+    expect("stacks that are cut", stacks["taken_truncated"], 0)
 
 
 @case(needs=("bpf", "c++"))

@@ -198,6 +198,8 @@ CAPABILITIES = {
     "user-namespaces": lambda: _succeeds("unshare", "--fork", "--pid", "--mount", "--user",
                                          "--map-root-user", "--mount-proc", "true"),
     "mount": lambda: _succeeds("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"),
+    "overlay": lambda: _succeeds("unshare", "--mount", "mount", "-t", "overlay", "-o",
+                                 "ro,lowerdir=/usr:/etc", "none", "/mnt"),
     "setpriv": lambda: _succeeds("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                                  "true"),
     "ambient-capabilities": lambda: _succeeds(
