@@ -72,31 +72,42 @@ static __always_inline void file__path(struct rec_file *r, struct file *f, __u32
 	r->h.aux = w.pos;
 }
 
-/* Identify f, and send its path (as of time ts) if that has not been done. zero: thread_state.zero. */
-static __always_inline void file__announce(void *ring, struct task_struct *t, struct file *f,
-					   __u64 ts, __u64 *ino, __u32 *dev, __u32 zero)
+/*
+ * Send the path (as of time ts) of a file, the address of a struct file, if that has not been done,
+ * and say which it is. zero: thread_state.zero. A function of its own to the verifier: a path has
+ * many ways to go.
+ */
+__noinline int file__announce(__u64 file, __u64 ts, struct vnode_key *key, __u32 zero)
 {
-	struct vnode_key key = {};
+	void *ring = ring__get();
 	struct rec_file *r;
 	__u32 one = 1;
 
-	key.ino = BPF_CORE_READ(f, f_inode, i_ino);
-	key.dev = BPF_CORE_READ(f, f_inode, i_sb, s_dev);
-	key.generation = BPF_CORE_READ(f, f_inode, i_generation);
-	*ino = key.ino;
-	*dev = key.dev;
-	if (bpf_map_lookup_elem(&files_sent, &key))
-		return;
+	if (!key || !ring)
+		return 0;
+	file__key((struct file *)file, key);
+	if (bpf_map_lookup_elem(&files_sent, key))
+		return 0;
 	r = record__reserve(ring, REC_FILE, sizeof(*r));
 	if (!r)
-		return;
-	record__head(&r->h, REC_FILE, t, ts);
-	r->ino = key.ino;
-	r->dev = key.dev;
-	r->generation = key.generation;
-	file__path(r, f, zero);
+		return 0;
+	record__head(&r->h, REC_FILE, bpf_get_current_task_btf(), ts);
+	r->ino = key->ino;
+	r->dev = key->dev;
+	r->generation = key->generation;
+	file__path(r, (struct file *)file, zero);
 	record__send(r);
-	bpf_map_update_elem(&files_sent, &key, &one, BPF_ANY);
+	bpf_map_update_elem(&files_sent, key, &one, BPF_ANY);
+	return 0;
+}
+
+/* The address of its struct file, 0: it has none. A number to the verifier. */
+static __always_inline __u64 vma__file(struct vm_area_struct *vma)
+{
+	__u64 file = 0;
+
+	bpf_core_read(&file, sizeof(file), &vma->vm_file);
+	return file;
 }
 
 /* Where an mmap has put code. */
@@ -107,28 +118,28 @@ struct code_place {
 
 static long code__of_mapping(struct task_struct *t, struct vm_area_struct *vma, struct code_place *p)
 {
-	struct file *f = vma->vm_file;
+	__u64 file = vma__file(vma);
 
-	if (f) {
-		code__mapped(t, f, p->start, p->end, p->offset);
+	if (file) {
+		code__mapped(file, p->start, p->end, p->offset);
 		p->entered = 1;
 	}
 	return 0;
 }
 
 /*
- * Mmap call c has mapped code of file f. What is mapped may be another file than the
+ * Mmap call c has mapped code of a file. What is mapped may be another file than the
  * descriptor's (overlayfs hands the mapping to the file that lies below), and that
  * is the one which a walk finds at an address, so the mapping itself is asked. It cannot be
  * while its list is being changed: then the descriptor's file has to do.
  */
-static __always_inline void code__of_mmap(struct task_struct *t, struct rec_call *c, struct file *f)
+static __always_inline void code__of_mmap(struct task_struct *t, struct rec_call *c, __u64 file)
 {
 	struct code_place p = {c->ret, c->ret + c->arg[1], c->arg[5]};
 
 	bpf_find_vma(t, p.start, code__of_mapping, &p, 0);
 	if (!p.entered)
-		code__mapped(t, f, p.start, p.end, p.offset);
+		code__mapped(file, p.start, p.end, p.offset);
 }
 
 /* The file mapping that mmap call c made: from its arguments and its descriptor. */
@@ -136,20 +147,19 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 					 __u32 zero)
 {
 	struct fdtable *fdt = BPF_CORE_READ(t, files, fdt);
-	__u64 fd = c->arg[4];
-	struct file **table, *f = NULL;
+	__u64 fd = c->arg[4], file = 0;
+	struct vnode_key key = {};
+	struct file **table;
 	struct rec_vma *r;
-	__u64 ino;
-	__u32 dev;
 
 	if (fd >= BPF_CORE_READ(fdt, max_fds))
 		return;
 	table = BPF_CORE_READ(fdt, fd);
-	if (bpf_probe_read_kernel(&f, sizeof(f), table + fd) || !f)
+	if (bpf_probe_read_kernel(&file, sizeof(file), table + fd) || !file)
 		return;
 	if (c->arg[2] & VM_EXEC)
-		code__of_mmap(t, c, f);
-	file__announce(ring, t, f, c->h.ts_ns - 2, &ino, &dev, zero);
+		code__of_mmap(t, c, file);
+	file__announce(file, c->h.ts_ns - 2, &key, zero);
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
 		return;
@@ -158,8 +168,8 @@ static __always_inline void vma__of_mmap(void *ring, struct task_struct *t, stru
 	r->start = c->ret;
 	r->end = c->ret + ((c->arg[1] + (1UL << PAGE_SHIFT) - 1) >> PAGE_SHIFT << PAGE_SHIFT);
 	r->pgoff = c->arg[5];
-	r->ino = ino;
-	r->dev = dev;
+	r->ino = key.ino;
+	r->dev = key.dev;
 	r->prot = (c->arg[2] & 7) | ((c->arg[3] & 1) ? VMA_SHARED : 0);
 	record__send(r);
 }
@@ -178,20 +188,19 @@ struct vma_walk {
 
 static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct vma_walk *w)
 {
-	struct file *f = vma->vm_file;
+	__u64 file = vma__file(vma);
 	unsigned long flags = vma->vm_flags;
 	struct rec_vma *r;
 	void *ring = ring__get();
-	__u64 ino = 0;
-	__u32 dev = 0;
+	struct vnode_key key = {};
 
 	w->found = vma->vm_end;
 	if (!ring)
 		return 0;
-	if (f) {
+	if (file) {
 		if (flags & VM_EXEC)
-			code__mapped(t, f, vma->vm_start, vma->vm_end, vma->vm_pgoff << PAGE_SHIFT);
-		file__announce(ring, t, f, bpf_ktime_get_ns(), &ino, &dev, w->zero);
+			code__mapped(file, vma->vm_start, vma->vm_end, vma->vm_pgoff << PAGE_SHIFT);
+		file__announce(file, bpf_ktime_get_ns(), &key, w->zero);
 	}
 	r = record__reserve(ring, REC_VMA, sizeof(*r));
 	if (!r)
@@ -201,8 +210,8 @@ static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct
 	r->start = vma->vm_start;
 	r->end = vma->vm_end;
 	r->pgoff = vma->vm_pgoff << PAGE_SHIFT;
-	r->ino = ino;
-	r->dev = dev;
+	r->ino = key.ino;
+	r->dev = key.dev;
 	r->prot = (flags & (VM_READ | VM_WRITE | VM_EXEC)) | (flags & VM_SHARED ? VMA_SHARED : 0) |
 		  (flags & VM_GROWSDOWN ? VMA_GROWSDOWN : 0);
 	record__send(r);

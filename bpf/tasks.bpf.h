@@ -148,10 +148,9 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 {
 	struct thread_state *s = thread__current(t);
 	struct mm_struct *mm = t->mm;
+	struct vnode_key key = {};
 	struct rec_exec *r;
-	struct file *exe;
-	__u64 ino = 0;
-	__u32 dev = 0;
+	__u64 exe = 0;
 	void *ring;
 
 	if (!s || !mm)
@@ -165,9 +164,9 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	/* Else an address space that comes where an old one was could be taken for it. */
 	if (t->personality & ADDR_NO_RANDOMIZE)
 		code__forget_all();
-	exe = mm->exe_file;
+	bpf_core_read(&exe, sizeof(exe), &mm->exe_file);
 	if (exe)
-		file__announce(ring, t, exe, bpf_ktime_get_ns(), &ino, &dev, s->zero);
+		file__announce(exe, bpf_ktime_get_ns(), &key, s->zero);
 	exec__mappings(mm, s->zero);
 	r = record__reserve(ring, REC_EXEC, sizeof(*r));
 	if (!r)
@@ -183,8 +182,8 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	r->start_brk = mm->start_brk;
 	r->brk = mm->brk;
 	r->start_stack = mm->start_stack;
-	r->exe_ino = ino;
-	r->exe_dev = dev;
+	r->exe_ino = key.ino;
+	r->exe_dev = key.dev;
 	r->pad = 0;
 	bpf_probe_read_kernel(r->comm, sizeof(r->comm), t->comm);
 	record__send(r);

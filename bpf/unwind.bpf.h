@@ -191,15 +191,22 @@ static __noinline int code__forget(struct task_struct *t, __u64 start, __u64 byt
 	return 0;
 }
 
+/* Note that there is code in the granule of a chunk. */
+static __always_inline void code__enter_granule(__u64 image, __u64 chunk, struct code_value *c)
+{
+	struct code_key key = {image, chunk >> (GRANULE_SHIFT - CODE_SHIFT) | GRANULE};
+
+	if (!bpf_map_lookup_elem(&code, &key))
+		bpf_map_update_elem(&code, &key, c, BPF_ANY);
+}
+
 /* Enter a mapping for one chunk. No room only means that the kernel is asked again. */
 static __always_inline void code__enter(__u64 image, __u64 chunk, struct code_value *c)
 {
 	struct code_key key = {image, chunk};
 
 	bpf_map_update_elem(&code, &key, c, BPF_ANY);
-	key.chunk = chunk >> (GRANULE_SHIFT - CODE_SHIFT) | GRANULE;
-	if (!bpf_map_lookup_elem(&code, &key))
-		bpf_map_update_elem(&code, &key, c, BPF_ANY);
+	code__enter_granule(image, chunk, c);
 }
 
 static __always_inline void file__key(struct file *f, struct vnode_key *key)
@@ -218,19 +225,28 @@ static __always_inline void unwind__want(struct code_value *c)
 		bpf_ringbuf_output(&unwind_wake, c, sizeof(__u64), BPF_RB_FORCE_WAKEUP);
 }
 
-/* The current process has come to have code of file f at [start, end). Not inlined, and no
- * bpf_loop(): the programs' stack is scarce. */
-static __noinline int code__mapped(struct task_struct *t, struct file *f, __u64 start, __u64 end,
-				   __u64 offset)
+/* The current process has come to have code of a file (the address of a struct file) at [start, end).
+ * A function of its own to the verifier, which else looks at its loop in each state that it is called
+ * in; no bpf_loop(): the programs' stack is scarce. */
+__noinline int code__mapped(__u64 file, __u64 start, __u64 end, __u64 offset)
 {
 	struct code_value c = {.start = start, .end = end, .kind = CODE_FILE, .offset = offset};
-	__u64 image = task__image(t), chunk = start >> CODE_SHIFT;
+	__u64 image = task__image(bpf_get_current_task_btf()), chunk = start >> CODE_SHIFT;
+	__u64 last = (end - 1) >> CODE_SHIFT;
+	struct code_key key = {image, chunk};
 	int i;
 
 	c.epoch = code_epoch;
-	file__key(f, &c.file);
-	for (i = 0; i < CHUNKS_MAX && chunk <= (end - 1) >> CODE_SHIFT; i++)
-		code__enter(image, chunk++, &c);
+	file__key((struct file *)file, &c.file);
+	for (i = 0; i < CHUNKS_MAX && key.chunk <= last; i++) {
+		bpf_map_update_elem(&code, &key, &c, BPF_ANY);
+		key.chunk++;
+	}
+	for (i = 0; i <= CHUNKS_MAX / CHUNKS_A_GRANULE && chunk <= last; i++) {
+		code__enter_granule(image, chunk, &c);
+		chunk += CHUNKS_A_GRANULE;
+	}
+	code__enter_granule(image, key.chunk - 1, &c);
 	if (!bpf_map_lookup_elem(&unwind_files, &c.file))
 		unwind__want(&c);
 	return 0;
