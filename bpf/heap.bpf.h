@@ -249,6 +249,8 @@ static __always_inline void heap__free(struct thread_state *s, struct task_struc
 	heap__send(s, t, s->heap.start_ns, 0, 0);
 }
 
+__u32 heap_closed; /* set by the collector before it takes the probes away, which is not done at once */
+
 SEC("uprobe")
 int heap_enter(struct uprobe_regs *ctx)
 {
@@ -261,7 +263,7 @@ int heap_enter(struct uprobe_regs *ctx)
 	__u16 flags = 0;
 	void *ring;
 
-	if (!s || s->waits_for_exec)
+	if (!s || s->waits_for_exec || heap_closed)
 		return 0;
 	cookie = bpf_get_attach_cookie(ctx);
 	hook = hook__counts(cookie);

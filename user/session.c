@@ -28,6 +28,8 @@
 
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 40
+#define POLL_LAST_MS \
+	3 /* after the command's end: its last record has come, and will be let go then */
 #define CHECK_NS 250000000ULL /* how often the kernel is asked for losses and for who is left */
 #define LOOK_UP_NS 1000000ULL
 #define GRACE_NS 1000000000ULL /* how long a signalled command may take to end before the report */
@@ -307,9 +309,10 @@ static bool session__signal(struct session *s)
 static void session__loop(struct session *s)
 {
 	int timeout = POLL_BUSY_MS;
-	bool go_on = true;
+	bool go_on = true, ended;
 
 	while (go_on && !s->err) {
+		ended = false;
 		switch (waiter__wait(&s->wait, timeout)) {
 		case WAIT_SIGNAL:
 			go_on = session__signal(s);
@@ -321,12 +324,16 @@ static void session__loop(struct session *s)
 			session__fail(s, live__table(s));
 			break;
 		case WAIT_CHILD:
+			ended = true;
+			break;
 		case WAIT_TIMEOUT:
 			break;
 		}
 		if (s->stop_ns && clock__now() >= s->stop_ns)
 			go_on = false;
-		timeout = kernel__fill(s->kernel) > 0.05 ? POLL_BUSY_MS : POLL_IDLE_MS;
+		timeout = ended				 ? POLL_LAST_MS :
+			  kernel__fill(s->kernel) > 0.05 ? POLL_BUSY_MS :
+							   POLL_IDLE_MS;
 		session__fail(s, kernel__poll(s->kernel, false));
 		if (s->plane)
 			session__fail(s, plane__work(s->plane));

@@ -21,6 +21,7 @@
 #include "user/options.h"
 #include "user/source/faults.h"
 #include "user/source/lanes.h"
+#include "user/source/map_put.h"
 #include "user/source/privilege.h"
 #include "user/source/rings.h"
 #include "user/source/unwind.h"
@@ -114,22 +115,25 @@ static void kernel__size_buffers(struct kernel *k, size_t bytes)
 
 static int kernel__make_buffers(struct kernel *k)
 {
+	uint32_t keys[RINGS_MAX];
 	unsigned i;
+	int err;
 
 	for (i = 0; i < k->nrings; i++) {
-		uint32_t key = i;
 		int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "memtrace_ring", 0, 0, k->ring_bytes,
 					NULL);
 
 		if (fd < 0)
 			return -errno;
+		keys[i] = i;
 		k->ring_fds[i] = fd;
 		k->rings[i] = ring__open(fd, k->ring_bytes);
 		if (!k->rings[i])
 			return -errno;
-		if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &key, &fd, BPF_ANY))
-			return -errno;
 	}
+	err = map_put__all(bpf_map__fd(k->skel->maps.rings), keys, k->ring_fds, k->nrings);
+	if (err)
+		return err;
 	if (k->mode == KERNEL_MACHINE)
 		return 0;
 	k->lanes = lanes__open(bpf_map__fd(k->skel->maps.fault_lanes), k->ncpus, k->lane_records);
@@ -628,6 +632,11 @@ void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
 	*leave = k->skel->progs.heap_leave;
 	*escape = k->skel->progs.heap_escape;
 	*multi = k->multi;
+}
+
+void kernel__close_heap(struct kernel *k)
+{
+	__atomic_store_n(&k->skel->bss->heap_closed, 1, __ATOMIC_RELEASE);
 }
 
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n)

@@ -82,6 +82,9 @@ struct bpf_program;
 void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
 			   struct bpf_program **leave, struct bpf_program **escape, bool *multi);
 
+/* From here on no call into an allocator is seen to begin. */
+void kernel__close_heap(struct kernel *k);
+
 /* What the first n hooks have counted. 0 or -errno. */
 struct heap_hook_counts;
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n);

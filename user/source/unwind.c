@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "user/source/map_put.h"
 #include "user/source/unwind_file.h"
 #include "user/symbol/file.h"
 #include "user/util/log.h"
@@ -59,18 +60,14 @@ static void unwind__changed(struct unwind *u)
 	__atomic_fetch_add(u->maps.generation, 1, __ATOMIC_RELEASE);
 }
 
-/*
- * Put the tables that were made where the programs find them. After such an update the kernel waits
- * until no program can have the value before it any more, 7 to 30 ms: once for all of them, and
- * behind everything that a stack could wait for.
- */
+/* Put the tables that were made where the programs find them: all of them at once, and behind
+ * everything that a stack could wait for. A number that comes back was cleared before. */
 static void unwind__publish(struct unwind *u)
 {
-	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	uint32_t n = u->made.n;
+	int err = map_put__all(u->maps.tables, u->made.table, u->made.fd, u->made.n);
 
-	if (n && bpf_map_update_batch(u->maps.tables, u->made.table, u->made.fd, &n, &opts))
-		log__debug("unwind tables: %u of %u put: %s", n, u->made.n, strerrorname_np(errno));
+	if (err)
+		log__debug("unwind tables: %u not put: %s", u->made.n, strerrorname_np(-err));
 	while (u->made.n)
 		close(u->made.fd[--u->made.n]);
 }

@@ -12,6 +12,7 @@
 #include <bpf/libbpf.h>
 
 #include "user/source/uprobe/uprobe_multi.h"
+#include "user/util/together.h"
 
 static int link_multi(int prog_fd, const char *path, const uint64_t *offsets,
 		      const uint64_t *cookies, size_t n, uint32_t flags, pid_t pid)
@@ -167,13 +168,44 @@ int attach__hooks(struct attachment *a, const struct attach_programs *p, pid_t p
 	return err;
 }
 
+/* One thing to be closed: a link of perf events, or the descriptor of another. */
+struct closing {
+	struct bpf_link *link;
+	int fd;
+};
+
+static void closing__do(void *arg)
+{
+	struct closing *c = arg;
+
+	if (c->link)
+		bpf_link__destroy(c->link);
+	else
+		close(c->fd);
+}
+
 void attach__drop(struct attachment *a)
 {
-	/* In the opposite order. */
-	while (a->nfds)
-		close(a->fds[--a->nfds]);
-	while (a->nlinks)
-		bpf_link__destroy(a->links[--a->nlinks]);
+	size_t n = a->nfds + a->nlinks, i;
+	struct closing *all = calloc(n, sizeof(*all));
+	void **args = calloc(n, sizeof(*args));
+
+	for (i = 0; i < n; i++) {
+		struct closing one = {.fd = -1}, *c = all && args ? &all[i] : &one;
+
+		if (i < a->nfds)
+			c->fd = a->fds[i];
+		else
+			c->link = a->links[i - a->nfds];
+		if (c == &one)
+			closing__do(c);
+		else
+			args[i] = c;
+	}
+	if (all && args)
+		together__run(closing__do, args, n);
+	free(all);
+	free(args);
 	free(a->fds);
 	free(a->links);
 	*a = (struct attachment){0};

@@ -43,7 +43,8 @@ bool attach__has_multi(void);
 int attach__hooks(struct attachment *a, const struct attach_programs *p, pid_t pid,
 		  const struct hook *const *hooks, size_t n);
 
-/* Take them away. */
+/* Take them away, in no order: calls that begin meanwhile must not count (kernel__close_heap), or
+ * nobody be there to make them. */
 void attach__drop(struct attachment *a);
 
 #endif /* MEMTRACE_ATTACH_H */

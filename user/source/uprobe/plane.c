@@ -424,6 +424,7 @@ int plane__detach(struct plane *p)
 
 	if (!counts)
 		return -ENOMEM;
+	kernel__close_heap(p->kernel);
 	while (hmap__next(&p->processes, &pos, &pid, &value)) {
 		struct traced *t = (struct traced *)(uintptr_t)value;
 
