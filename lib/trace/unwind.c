@@ -27,6 +27,7 @@
 #define LEB_BITS_MAX 77 /* one byte more than 64 bits can take */
 #define LETTERS_MAX 8
 #define STEPS_A_BYTE 16 /* far more than any compiler's output takes */
+#define ONE_BUDGET (1U << 20) /* steps through one function */
 
 uint64_t bytes__fixed(struct bytes *b, unsigned size)
 {
@@ -369,6 +370,8 @@ void rows__add(struct rows *r, uint32_t at, uint32_t rule)
 		return;
 	if (r->out && (size_t)r->n < r->room)
 		r->out[r->n] = (struct unwind_row){at, rule};
+	if (at <= r->wanted)
+		r->found = rule;
 	r->n++;
 	r->last_rule = rule;
 	r->any = true;
@@ -420,4 +423,20 @@ uint32_t unwind__find(const struct unwind_row *rows, size_t n, uint32_t at)
 			high = middle;
 	}
 	return low ? rows[low - 1].rule : UNWIND_NOTHING;
+}
+
+uint32_t unwind__rule(const struct unwind_source *s, uint64_t entry, uint32_t at)
+{
+	struct rows r = {.budget = ONE_BUDGET, .wanted = at, .found = UNWIND_NOTHING};
+	struct common_cache cache = {0};
+	struct bytes b = source__from(s, entry);
+	const struct common *common;
+	struct unwind_function f;
+	struct entry e;
+
+	if (!entry__read(s, &b, &e) || !e.id || !function__parse(s, &cache, &e, &f, &common) ||
+	    at < f.begin || at >= f.end)
+		return UNWIND_NOTHING;
+	program__run(common, e.body, f.begin, f.end, &r);
+	return r.found;
 }

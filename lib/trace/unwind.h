@@ -55,4 +55,10 @@ long unwind__rows(const struct unwind_source *s, const struct unwind_function *f
 /* The rule at an offset in the file; UNWIND_NOTHING when no row is at or before it. */
 uint32_t unwind__find(const struct unwind_row *rows, size_t n, uint32_t at);
 
+/*
+ * The same rule, straight from the description at offset `entry` of .eh_frame: for who finds that
+ * by the table in .eh_frame_hdr and keeps no rows. UNWIND_NOTHING when it does not cover `at`.
+ */
+uint32_t unwind__rule(const struct unwind_source *s, uint64_t entry, uint32_t at);
+
 #endif /* MEMTRACE_UNWIND_H */

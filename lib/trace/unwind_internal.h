@@ -37,6 +37,8 @@ struct rows {
 	uint64_t budget; /* steps that may still be taken */
 	uint32_t last_rule;
 	bool any;
+	uint32_t wanted; /* an offset, and the rule that holds there */
+	uint32_t found;
 };
 
 void rows__add(struct rows *r, uint32_t at, uint32_t rule);
