@@ -77,27 +77,29 @@ static __always_inline void file__path(struct rec_file *r, struct file *f, __u32
  * and say which it is. zero: thread_state.zero. A function of its own to the verifier: a path has
  * many ways to go.
  */
-__noinline int file__announce(__u64 file, __u64 ts, struct vnode_key *key, __u32 zero)
+__noinline int file__announce(__u64 file, __u64 ts, struct vnode_key *which, __u32 zero)
 {
+	struct vnode_key key = {}; /* before Linux 6.2 a map takes no key from a caller's stack */
 	void *ring = ring__get();
 	struct rec_file *r;
 	__u32 one = 1;
 
-	if (!key || !ring)
+	if (!which || !ring)
 		return 0;
-	file__key((struct file *)file, key);
-	if (bpf_map_lookup_elem(&files_sent, key))
+	file__key((struct file *)file, &key);
+	*which = key;
+	if (bpf_map_lookup_elem(&files_sent, &key))
 		return 0;
 	r = record__reserve(ring, REC_FILE, sizeof(*r));
 	if (!r)
 		return 0;
 	record__head(&r->h, REC_FILE, bpf_get_current_task_btf(), ts);
-	r->ino = key->ino;
-	r->dev = key->dev;
-	r->generation = key->generation;
+	r->ino = key.ino;
+	r->dev = key.dev;
+	r->generation = key.generation;
 	file__path(r, (struct file *)file, zero);
 	record__send(r);
-	bpf_map_update_elem(&files_sent, key, &one, BPF_ANY);
+	bpf_map_update_elem(&files_sent, &key, &one, BPF_ANY);
 	return 0;
 }
 
