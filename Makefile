@@ -121,22 +121,23 @@ ALLOC_BENCH := $(ALLOC_BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
 C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests, \
 	$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch] $(d)/*/*.cpp)))
 
-# mtalloc, from one source: defining malloc, to preload and to link with; with mt_ names only; and
-# that once more with the hooks of its tests.
+# mtalloc, from one source: defining malloc, to preload and to link with; with mt_ names only;
+# that once more with the hooks of its tests; and with mistakes on purpose (lib/mtalloc/mutant.h).
 MT_SRC := $(sort $(wildcard lib/mtalloc/*.c))
-MT_KINDS := shared static prefixed test
+MT_KINDS := shared static prefixed test mutant
 $(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o)))
 MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
 
 MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
-.PHONY: all progs unit mtalloc bench-progs bench-alloc-progs install uninstall clean check \
+.PHONY: all progs unit mtalloc mutants bench-progs bench-alloc-progs install uninstall clean check \
 	check-root learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
 	format-check lint help FORCE
 all: $(O)/memtrace mtalloc
 
 mtalloc: $(MT_LIBS)
+mutants: $(O)/libmtalloc-mutant.so
 progs: $(PROGS)
 unit: $(UNIT)
 bench-progs: $(BENCH) $(FLOOR)
@@ -193,6 +194,7 @@ MT_CFLAGS := -std=gnu17 $(WARN) -I. -D_GNU_SOURCE -fvisibility=hidden -fno-built
 MT_CFLAGS_shared := -fPIC -DMT_OVERRIDE
 MT_CFLAGS_static := -fPIC -DMT_OVERRIDE
 MT_CFLAGS_prefixed := -fPIC $(SANITIZE)
+MT_CFLAGS_mutant := -fPIC -DMT_OVERRIDE -DMT_MUTANT
 MT_CFLAGS_test := -fPIC $(SANITIZE) -DMT_TEST
 
 define mt_objects
@@ -204,6 +206,8 @@ endef
 $(foreach k,$(MT_KINDS),$(eval $(call mt_objects,$(k))))
 
 $(O)/libmtalloc.so: $(MT_OBJ_shared)
+$(O)/libmtalloc-mutant.so: $(MT_OBJ_mutant)
+$(O)/libmtalloc.so $(O)/libmtalloc-mutant.so:
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-soname,libmtalloc.so.0 -Wl,-z,relro,-z,now -Wl,-z,nodelete $(LDFLAGS) \
 		-o $@ $^
@@ -334,7 +338,7 @@ TEST_ENV = O='$(abspath $(O))' MEMTRACE='$(abspath $(O))/memtrace' PROGS='$(absp
 check: unit
 	@tests/unit/run $(UNIT)
 
-check-root: all progs
+check-root: all progs mutants
 	@$(AS_ROOT) env $(TEST_ENV) tests/trace/run $(ARGS)
 
 # What docs/linux-memory.md shows, written anew where it is not what is.

@@ -251,9 +251,11 @@ MT_API int mt_malloc_trim(size_t pad)
 
 	ready();
 	before = given_back();
-	_mt_heap_trim(_mt_thread.heap);
-	_mt_large_trim();
-	_mt_span_trim(pad);
+	if (!MUTANT(TRIM_NOTHING)) {
+		_mt_heap_trim(_mt_thread.heap);
+		_mt_large_trim();
+		_mt_span_trim(pad);
+	}
 	errno = saved;
 	return given_back() != before;
 }

@@ -282,6 +282,8 @@ void *_mt_large_alloc(size_t bytes, size_t alignment, bool *zero)
 			start = alignment <= _mt_os_page ? _mt_os_map(bytes) :
 							   map_aligned(bytes, alignment);
 		}
+		if (MUTANT(CLEAR_FRESH))
+			*zero = false;
 		if (start && *zero)
 			swing__fetched(&swing, bytes);
 		if (start)
@@ -323,6 +325,8 @@ size_t _mt_large_free(void *block)
 			give_back(block, bytes);
 		if (cache_bytes > swing__keep(&swing, SWING_LIMIT))
 			cache_shrink(swing__keep(&swing, SWING_LIMIT));
+		if (MUTANT(CHURN_ADVISE) && cache_used)
+			_mt_os_discard(cache[0].start, _mt_os_page);
 	}
 	lock__release(&large_lock);
 	return bytes;
@@ -333,7 +337,7 @@ void *_mt_large_resize(void *block, size_t bytes)
 	size_t at, have;
 	char *start = NULL;
 
-	if (bytes > PTRDIFF_MAX - _mt_os_page)
+	if (bytes > PTRDIFF_MAX - _mt_os_page || MUTANT(REALLOC_COPIES))
 		return NULL;
 	bytes = page_up(bytes);
 	/* Held over the call: the old addresses may be another thread's mapping at once. */

@@ -114,10 +114,29 @@ static void from_variable(const char *name, int parameter)
 		mt_mallopt(parameter, value > INT32_MAX ? INT32_MAX : (int)value);
 }
 
+/* See mutant.h; nothing in other builds. */
+static void mutate(void)
+{
+#ifdef MT_MUTANT
+	const char *text = getenv("MTALLOC_MUTANT");
+	size_t number = 0;
+
+	if (text && parse_size(text, &number) != text)
+		_mt_mutant = (int)number;
+#endif
+	if (MUTANT(THRESHOLD_ABOVE))
+		_mt_options.mmap_threshold++;
+	if (MUTANT(THRESHOLD_BELOW))
+		_mt_options.mmap_threshold -= PAGE;
+	if (MUTANT(LARGE_IN_BREAK))
+		_mt_options.mmap_max = 0;
+}
+
 void _mt_options_init(void)
 {
 	const char *text;
 
+	mutate();
 	if (getauxval(AT_SECURE))
 		return;
 	from_variable("MALLOC_MMAP_THRESHOLD_", M_MMAP_THRESHOLD);

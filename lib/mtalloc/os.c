@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "mtalloc.h"
+#include "mutant.h"
 
 enum { GROW, SHRINK, MAP, UNMAP, REMAP, ADVISE, FAILED, KINDS };
 
@@ -63,6 +64,25 @@ static inline bool injected(void)
 }
 #endif
 
+#ifdef MT_MUTANT
+int _mt_mutant;
+#endif
+
+/* Mistakes beside a call that was made (mutant.h). */
+static void beside(void *start, size_t bytes, bool is_break)
+{
+	if (MUTANT(EXTRA_MMAP) && !is_break)
+		mmap(NULL, _mt_os_page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (MUTANT(EXTRA_MPROTECT) && is_break)
+		mprotect(start, bytes, PROT_READ | PROT_WRITE);
+	if (MUTANT(EXTRA_ASK) && !is_break)
+		syscall(SYS_brk, 0UL);
+	if (MUTANT(TOUCH_MAPPING) && !is_break)
+		*(volatile char *)start = 0;
+	for (size_t at = 0; MUTANT(TOUCH_BREAK) && is_break && at < bytes; at += _mt_os_page)
+		((volatile char *)start)[at] = 0;
+}
+
 void _mt_os_init(void)
 {
 	size_t page = getauxval(AT_PAGESZ);
@@ -80,8 +100,11 @@ void *_mt_os_sbrk(intptr_t bytes)
 	if (!injected()) {
 		/* libc's, so that libc and other callers know of it. */
 		old = sbrk(bytes);
-		if (old != (void *)-1)
+		if (old != (void *)-1) {
+			if (bytes > 0)
+				beside(old, (size_t)bytes, true);
 			return old;
+		}
 		count(FAILED);
 		old = NULL;
 	}
@@ -105,9 +128,12 @@ void *_mt_os_map(size_t bytes)
 	count(MAP);
 	if (injected())
 		return NULL;
-	start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (start != MAP_FAILED)
+	start = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | (MUTANT(POPULATE) ? MAP_POPULATE : 0), -1, 0);
+	if (start != MAP_FAILED) {
+		beside(start, bytes, false);
 		return start;
+	}
 	count(FAILED);
 	return NULL;
 }
@@ -120,6 +146,13 @@ bool _mt_os_unmap(void *start, size_t bytes)
 	if (injected()) {
 		errno = saved;
 		return false;
+	}
+	if (MUTANT(FREE_TOUCHES))
+		*((volatile char *)start + bytes - 1) = 0;
+	if (MUTANT(EXTRA_UNMAP) && bytes > _mt_os_page) {
+		munmap(start, _mt_os_page);
+		start = (char *)start + _mt_os_page;
+		bytes -= _mt_os_page;
 	}
 	if (munmap(start, bytes) == 0)
 		return true;
@@ -147,7 +180,7 @@ bool _mt_os_discard(void *start, size_t bytes)
 	int saved = errno;
 
 	count(ADVISE);
-	if (injected()) {
+	if (injected() || MUTANT(NEVER_DISCARD)) {
 		errno = saved;
 		return false;
 	}

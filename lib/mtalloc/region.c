@@ -69,6 +69,10 @@ static size_t growth(size_t needed)
 	size_t size = (size_t)_mt_regions[0].granules << GRANULE_SHIFT;
 	size_t step = size < DOUBLING_UNTIL ? size : size / 8;
 
+	if (MUTANT(FIRST_GROWTH) && !size)
+		step = 64 * _mt_os_page;
+	if (MUTANT(CONSTANT_GROWTH))
+		return (needed / (33 * _mt_os_page) + 1) * 33 * _mt_os_page;
 	if (size >= DOUBLING_UNTIL && step < DOUBLING_UNTIL)
 		step = DOUBLING_UNTIL;
 	if (step < FIRST_PAGES * _mt_os_page)
@@ -246,7 +250,7 @@ bool _mt_region_shrink(uint32_t granules)
 	uint32_t end = region->granules - granules;
 	char *new_end = region->base + ((size_t)end << GRANULE_SHIFT);
 
-	if (_mt_os_break() != break_end || !_mt_os_sbrk(new_end - break_end))
+	if (MUTANT(NEVER_LOWER) || _mt_os_break() != break_end || !_mt_os_sbrk(new_end - break_end))
 		return false;
 	for (uint32_t i = end; i < region->granules; i++) {
 		bit__clear(region->free, i);

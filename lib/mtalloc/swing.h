@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mutant.h"
+
 #define SWING_MISSED_SHARE 2
 #define SWING_MISSED_MIN ((size_t)2 << 20)
 
@@ -61,7 +63,7 @@ static inline void swing__tick(struct swing *swing, uint64_t now_ms, unsigned in
 {
 	uint64_t passed = now_ms - swing->window_ms;
 
-	if (passed < decay_ms)
+	if (passed < decay_ms || MUTANT(NO_DECAY))
 		return;
 	swing->last_rise = passed < 2 * (uint64_t)decay_ms ? swing->rise : 0;
 	swing->rise = 0;
@@ -113,6 +115,10 @@ static inline size_t swing__keep(const struct swing *swing, size_t limit)
 	size_t rise = swing->rise > swing->last_rise ? swing->rise : swing->last_rise;
 	size_t missed = swing->missed;
 
+	if (MUTANT(HOARD))
+		return SIZE_MAX / 4;
+	if (MUTANT(KEEP_NOTHING))
+		return 0;
 	/* A fall this deep is none of those that were seen to come back. */
 	if (swing->high - swing->level > 2 * rise)
 		rise = 0;
