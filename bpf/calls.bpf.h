@@ -75,20 +75,19 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 
 	if (!s)
 		return 0;
+	mm = t->mm; /* once, and here: each look at a pointer takes newer verifiers a millisecond */
+	s->call_mm = (__u64)mm;
 	if (nr == RT_SIGRETURN && s->heap_signals)
 		s->heap_signals--;
 	kind = task__in_compat(t) ? call__compat_kind(nr) : call__kind(nr & ~X32_BIT);
 	/* Also for the others: what a call left behind when its exit was not seen ends here. */
 	s->call_kind = kind;
-	s->call_mm = (__u64)t->mm;
 	if (s->armed)
 		thread__take_base(s, t, 0, 0);
 	if (kind == REC_NONE || s->waits_for_exec)
 		return 0;
-	if (kind == REC_BRK) {
-		mm = t->mm;
+	if (kind == REC_BRK)
 		s->call_old_brk = mm ? mm->brk : 0;
-	}
 	s->call_flt = task__faults(t);
 	s->call_exceptions = s->exceptions;
 	s->call_start_ns = bpf_ktime_get_ns();

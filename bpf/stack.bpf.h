@@ -44,6 +44,7 @@ struct walker {
 	__u64 image; /* mm__image() */
 	__u64 mm;
 	__u64 bottom; /* where the main thread's stack began at its exec */
+	__u64 start_code, end_code; /* of the program */
 	/* The frame that the walk stands in. */
 	__u64 ip, sp;
 	__u64 bp, bx; /* as far as they are still in the register */
@@ -96,16 +97,11 @@ static __always_inline int code__follows_call(__u64 addr)
 	return b[3] == 0xe8 || b[6] == 0xff || b[5] == 0xff || b[2] == 0xff || b[1] == 0xff;
 }
 
-static __always_inline __u64 walker__leaf_word(struct walker *w, struct task_struct *t, __u64 ip,
-					       __u64 word)
+static __always_inline __u64 walker__leaf_word(struct walker *w, __u64 ip, __u64 word)
 {
-	struct mm_struct *mm = t->mm;
-
 	if (word && word == w->known_leaf[word & (RECENT - 1)])
 		return word;
-	if (!mm)
-		return 0;
-	if (!(word >= mm->start_code && word < mm->end_code) &&
+	if (!(word >= w->start_code && word < w->end_code) &&
 	    word - ip + SAME_LIBRARY > 2 * SAME_LIBRARY)
 		return 0;
 	if (!code__follows_call(word))
@@ -443,6 +439,8 @@ static __always_inline void walker__begin(struct walker *w, struct task_struct *
 	}
 	if (w->image != image) {
 		w->image = image;
+		w->start_code = mm ? mm->start_code : 0;
+		w->end_code = mm ? mm->end_code : 0;
 		__builtin_memset(w->known_leaf, 0, sizeof(w->known_leaf)); /* of the old image's code */
 	}
 	w->returns = utask ? (__u64)utask->return_instances : 0;
@@ -488,7 +486,7 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 		first = walker__rule(w);
 		if (UNWIND_BASE(first) == UNWIND_SPECIAL &&
 		    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
-			w->stack.leaf_word = walker__leaf_word(w, t, ip, word);
+			w->stack.leaf_word = walker__leaf_word(w, ip, word);
 			w->hash = hash__mix(w->hash, w->stack.leaf_word);
 		}
 		walker__walk(w);
