@@ -90,7 +90,7 @@ def source(program, functions):
                           re.escape(name), text, re.M | re.S)
         if not found:
             raise Failure("%s.c: expected a function %s" % (program, name))
-        shown += found[0].expandtabs(4).split("\n") + [""]
+        shown += found[0].expandtabs(8).split("\n") + [""]
     return shown[:-1]
 
 
