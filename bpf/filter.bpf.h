@@ -70,7 +70,7 @@ static __always_inline struct thread_state *thread__current(struct task_struct *
 			return NULL;
 		return bpf_task_storage_get(&threads, t, 0, 0);
 	}
-	if (!task__matches(t))
+	if (cfg_mode == MODE_MACHINE ? (__u32)t->tgid == cfg_own_tgid : !task__matches(t))
 		return NULL;
 	s = bpf_task_storage_get(&threads, t, 0, 0);
 	return s ?: thread__mark(t);

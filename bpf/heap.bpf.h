@@ -322,7 +322,8 @@ int heap_enter(struct uprobe_regs *ctx)
 			count__add(&hook->ignored);
 	}
 	ring = ring__get();
-	if (ring && !h->quiet)
+	/* There are no places in what the whole machine is told of. */
+	if (ring && !h->quiet && cfg_mode != MODE_MACHINE)
 		h->stack_id = stack__take(s, t, ring, ctx->ip, sp, ctx->bp);
 	h->start_ns = now;
 	return 0;

@@ -186,8 +186,36 @@ int BPF_PROG(machine_fork, struct task_struct *parent, struct task_struct *child
 	return 0;
 }
 
+/* With a heap plane: the blocks of a process go with its image. No more than that is told. */
+static __always_inline void machine__tell_exec(struct task_struct *t, int old_pid)
+{
+	void *ring = ring__get();
+	struct rec_exec *r = ring ? record__reserve(ring, REC_EXEC, sizeof(*r)) : NULL;
+
+	if (!r)
+		return;
+	__builtin_memset(r, 0, sizeof(*r));
+	record__head(&r->h, REC_EXEC, t, bpf_ktime_get_ns());
+	r->h.aux = old_pid;
+	bpf_probe_read_kernel(r->comm, sizeof(r->comm), t->comm);
+	record__send(r);
+}
+
+static __always_inline void machine__tell_exit(struct task_struct *t)
+{
+	void *ring = ring__get();
+	struct rec_exit *r = ring ? record__reserve(ring, REC_EXIT, sizeof(*r)) : NULL;
+
+	if (!r)
+		return;
+	__builtin_memset(r, 0, sizeof(*r));
+	record__head(&r->h, REC_EXIT, t, bpf_ktime_get_ns());
+	r->h.aux = 1;
+	record__send(r);
+}
+
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(machine_exec, struct task_struct *t)
+int BPF_PROG(machine_exec, struct task_struct *t, int old_pid)
 {
 	struct mm_struct *mm = t->mm;
 	__u32 tgid = t->tgid;
@@ -199,6 +227,8 @@ int BPF_PROG(machine_exec, struct task_struct *t)
 		row->comm_ns = bpf_ktime_get_ns();
 		bpf_probe_read_kernel(row->comm, sizeof(row->comm), t->comm);
 	}
+	if (cfg_sample_bytes)
+		machine__tell_exec(t, old_pid);
 	return 0;
 }
 
@@ -222,8 +252,11 @@ int BPF_PROG(machine_exit, struct task_struct *t)
 	__u32 tgid = t->tgid;
 
 	/* The row itself stays until the collector has read it. */
-	if (sig->live.counter == 0)
+	if (sig->live.counter == 0) {
 		bpf_map_delete_elem(&machine_brk, &tgid);
+		if (cfg_sample_bytes)
+			machine__tell_exit(t);
+	}
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 /* Which threads are traced. */
 #define MODE_PIDS 0 /* those marked by the collector, and what they fork */
 #define MODE_MATCH 1 /* any that match comm or cgroup */
+#define MODE_MACHINE 2 /* all; only for calls into the allocator, the rest has no threads there */
 
 const volatile __u32 cfg_mode = MODE_PIDS;
 const volatile __u32 cfg_follow = 1;
@@ -26,7 +27,7 @@ const volatile __u32 cfg_match_cgroup; /* in MODE_MATCH: match by cgroup, else b
 const volatile char cfg_comm[16]; /* NUL-padded */
 const volatile __u32 cfg_ring_mask; /* number of rings - 1 */
 const volatile __u32 cfg_lane_mask; /* number of records in a fault lane - 1 */
-const volatile __u32 cfg_own_tgid; /* the collector: never traced in MODE_MATCH */
+const volatile __u32 cfg_own_tgid; /* the collector: never traced but in MODE_PIDS */
 
 /* thread_state.waits_for_exec: a launched child is not the command itself until it has exec'ed. */
 #define EXEC_DONE 0

@@ -23,6 +23,7 @@
 #define COMM_MAX 15 /* TASK_COMM_LEN without the NUL */
 #define BUFFER_MIN_BYTES (4ULL << 10) /* a ring is at least a page */
 #define BYTES_MAX (4ULL << 30)
+#define MACHINE_SAMPLE_BYTES (512UL << 10)
 #define DURATION_MAX_NS INT64_MAX /* what a timer can hold */
 
 /* Ids of the options that have no short form. */
@@ -523,13 +524,6 @@ static int check_conflicts(const struct line *line, const char *word)
 	if (given[OPT_NO_FOLLOW] && given['a'])
 		return usage_error("--no-follow with -a/--all: the whole machine has nobody to "
 				   "follow");
-	if (given['a'] && !given[OPT_COMM] && !given[OPT_CGROUP] &&
-	    (given[OPT_SAMPLE] || given[OPT_ALLOCATOR] || given[OPT_ALLOCATOR_SYMBOL]))
-		return usage_error("-a/--all with --%s: the heap plane of the whole machine is not built "
-				   "yet; choose processes with --comm or --cgroup",
-				   option_name(given[OPT_SAMPLE]    ? OPT_SAMPLE :
-					       given[OPT_ALLOCATOR] ? OPT_ALLOCATOR :
-								      OPT_ALLOCATOR_SYMBOL));
 	if (given['u'] && !command)
 		return usage_error("-u/--user without a command: it says who runs the command");
 	return 0;
@@ -540,16 +534,26 @@ static int check_heap(const struct line *line, const struct options *o)
 {
 	static const int needing[] = {OPT_SAMPLE, OPT_ALLOCATOR, OPT_ALLOCATOR_SYMBOL};
 
-	if (line->given['a'] && !line->given[OPT_COMM] && !line->given[OPT_CGROUP] &&
-	    o->heap == HEAP_CHOICE_UPROBE)
-		return usage_error(
-			"-a/--all with --heap=uprobe: the heap plane of the whole machine is not "
-			"built yet; choose processes with --comm or --cgroup");
 	for (size_t i = 0; i < sizeof(needing) / sizeof(needing[0]); i++)
 		if (line->given[needing[i]] && o->heap == HEAP_CHOICE_NONE)
 			return usage_error("--%s without a heap plane (--heap=none or --planes kernel)",
 					   option_name(needing[i]));
 	return 0;
+}
+
+/*
+ * The whole machine has a heap plane when that is asked for, and then always a sampled one: every
+ * call of every process would be more than can be told.
+ */
+static void choose_machine_heap(const struct line *line, struct options *o)
+{
+	if (line->given[OPT_COMM] || line->given[OPT_CGROUP])
+		return;
+	if (!o->sample_bytes && (o->heap == HEAP_CHOICE_UPROBE ||
+				 (o->heap == HEAP_CHOICE_AUTO && line->given[OPT_PLANES]) ||
+				 line->given[OPT_ALLOCATOR] || line->given[OPT_ALLOCATOR_SYMBOL]))
+		o->sample_bytes = MACHINE_SAMPLE_BYTES;
+	o->heap = o->sample_bytes ? HEAP_CHOICE_UPROBE : HEAP_CHOICE_NONE;
 }
 
 static int decide(int argc, char **argv, const struct line *line, struct options *o)
@@ -577,6 +581,7 @@ static int decide(int argc, char **argv, const struct line *line, struct options
 		o->mode = MODE_ATTACH;
 	} else if (line->given['a']) {
 		o->mode = MODE_ALL;
+		choose_machine_heap(line, o);
 	} else if (line->word == WORD_COMMAND) {
 		o->mode = MODE_LAUNCH;
 		o->argv = argv + line->word_index;
@@ -655,6 +660,7 @@ void cli__help(void)
 	      "  memtrace -s --no-follow -p 1234      each call and fault as it happens\n"
 	      "  memtrace --json=out.json -- make     for scripts\n"
 	      "  memtrace -a --comm postgres          every process called postgres\n"
+	      "  memtrace -a --sample 512K -d 10      who allocates most on this machine\n"
 	      "\n"
 	      "Exit: the command's own status, 125 when memtrace failed, 126 not executable, 127\n"
 	      "not found; without a command 0 ok, 1 failure, 2 usage, 3 this machine cannot do it.\n",

@@ -10,7 +10,7 @@
 /* What the last table showed of a process, for its rates. */
 struct live_row {
 	pid_t pid;
-	uint64_t faults, major, calls, mapped, unmapped;
+	uint64_t faults, major, calls, mapped, unmapped, requested;
 	uint64_t rss_start;
 };
 
@@ -146,8 +146,10 @@ void live__sort(struct table_row *rows, size_t n, struct table_row *total)
 	size_t i;
 
 	qsort(rows, n, sizeof(*rows), by_faults);
-	*total = (struct table_row){
-		.rss_change = INT64_MIN, .rss_bytes = UNKNOWN, .live_bytes = UNKNOWN};
+	*total = (struct table_row){.rss_change = INT64_MIN,
+				    .rss_bytes = UNKNOWN,
+				    .live_bytes = UNKNOWN,
+				    .alloc_per_s = -1};
 	for (i = 0; i < n; i++) {
 		total->faults_per_s += rows[i].faults_per_s;
 		total->major_per_s += rows[i].major_per_s;
@@ -160,6 +162,9 @@ void live__sort(struct table_row *rows, size_t n, struct table_row *total)
 		if (rows[i].live_bytes != UNKNOWN)
 			total->live_bytes = rows[i].live_bytes +
 					    (total->live_bytes == UNKNOWN ? 0 : total->live_bytes);
+		if (rows[i].alloc_per_s >= 0)
+			total->alloc_per_s = rows[i].alloc_per_s +
+					     (total->alloc_per_s < 0 ? 0 : total->alloc_per_s);
 		if (rows[i].rss_bytes != UNKNOWN)
 			total->rss_bytes = rows[i].rss_bytes +
 					   (total->rss_bytes == UNKNOWN ? 0 : total->rss_bytes);
@@ -174,6 +179,7 @@ static struct live_row live__measure(const struct process_report *p)
 	struct live_row now = {.pid = p->pid,
 			       .faults = p->faults.minor + p->faults.major,
 			       .major = p->faults.major,
+			       .requested = p->heap.bytes_requested,
 			       .rss_start = UNKNOWN};
 	unsigned i;
 
@@ -202,6 +208,7 @@ static void live__row(struct table_row *row, const struct process_report *p, str
 		.faults = now->faults,
 		.calls = now->calls,
 		.live_bytes = live,
+		.alloc_per_s = live == UNKNOWN ? -1 : (now->requested - last->requested) / seconds,
 	};
 	snprintf(row->comm, sizeof(row->comm), "%s", p->comm);
 	if (last->rss_start == UNKNOWN)
@@ -234,7 +241,9 @@ int live__table(struct session *s)
 	struct view_opts v = {.top = s->o->top, .color = s->stream.color, .verbose = s->o->verbose};
 	struct event_counts counts = {0};
 	uint64_t delivered[REC_KINDS], now = clock__now();
-	struct table t = {.elapsed_s = (now - s->start_ns) / 1e9};
+	struct table t = {.elapsed_s = (now - s->start_ns) / 1e9,
+			  .sample_bytes = s->o->sample_bytes,
+			  .heap.requested_error = UNKNOWN};
 	unsigned height;
 	int err = p && rows ? live__remember(s, n) : -ENOMEM;
 

@@ -12,41 +12,17 @@
 #include <unistd.h>
 
 #include "user/live.h"
+#include "user/machine_internal.h"
 #include "user/model/model.h"
-#include "user/output.h"
 #include "user/session.h"
-#include "user/source/kernel.h"
 #include "user/source/process.h"
-#include "user/util/hmap.h"
+#include "user/source/uprobe/plane.h"
 #include "user/util/log.h"
-#include "user/view/view.h"
-#include "user/wait.h"
+#include "user/view/format.h"
 
 #define INTERVAL_NS 1000000000ULL
+#define POLL_MS 100 /* for samples, and for programs that have begun */
 #define ENDED_MAX 4096 /* processes that ended are kept one by one up to here, then as one */
-
-struct row {
-	pid_t pid;
-	char comm[17];
-	bool ended;
-	struct machine_row now, before; /* before: at the last table */
-	uint64_t rss_start, rss; /* bytes; UNKNOWN possible */
-};
-
-struct machine {
-	const struct options *o;
-	struct kernel *kernel;
-	struct waiter wait;
-	struct output json;
-	struct row *rows;
-	size_t nrows, room;
-	struct hmap by_pid; /* living ones -> row */
-	struct hmap rss_start; /* of the processes that were there at the start */
-	struct row others; /* ended processes beyond ENDED_MAX */
-	size_t nended;
-	uint64_t start_ns, shown_ns;
-	int err;
-};
 
 static void remember_rss(void *ctx, pid_t pid)
 {
@@ -55,7 +31,7 @@ static void remember_rss(void *ctx, pid_t pid)
 	hmap__set(&m->rss_start, pid, process__rss(pid));
 }
 
-static struct row *machine__row(struct machine *m, pid_t pid)
+struct row *machine__row(struct machine *m, pid_t pid)
 {
 	uint64_t *found = hmap__find(&m->by_pid, pid), *start;
 	struct row *r;
@@ -91,12 +67,9 @@ static void machine__take(void *ctx, pid_t pid, const struct machine_row *now, b
 	}
 	r->now = *now;
 	snprintf(r->comm, sizeof(r->comm), "%.16s", now->comm[0] ? now->comm : "?");
+	r->counted = true;
 	if (ended) {
-		r->ended = true;
-		r->rss = UNKNOWN;
-		hmap__remove(&m->by_pid, pid);
-		hmap__remove(&m->rss_start, pid);
-		m->nended++;
+		r->gone = true;
 		return;
 	}
 	r->rss = process__rss(pid);
@@ -113,6 +86,38 @@ static void machine_row__add(struct machine_row *to, const struct machine_row *f
 		((__u64 *)to)[i] += ((const __u64 *)from)[i];
 }
 
+/* Those that have ended: all that was counted of them has been read. */
+static void machine__retire(struct machine *m)
+{
+	size_t i;
+
+	for (i = 0; i < m->nrows; i++) {
+		struct row *r = &m->rows[i];
+
+		if (r->ended || !(r->gone || (r->exited && !r->counted)))
+			continue;
+		r->ended = true;
+		r->rss = UNKNOWN;
+		hmap__remove(&m->by_pid, r->pid);
+		hmap__remove(&m->rss_start, r->pid);
+		m->nended++;
+	}
+}
+
+static void machine__fold_heap(struct machine *m, struct row *r)
+{
+	if (!r->heap)
+		return;
+	if (!m->others.heap) {
+		m->others.heap = r->heap;
+		r->heap = NULL;
+		return;
+	}
+	tally__add(m->others.heap, r->heap);
+	free(r->heap);
+	r->heap = NULL;
+}
+
 /* Fold ended processes into one row when there are too many of them. */
 static void machine__fold(struct machine *m)
 {
@@ -123,6 +128,7 @@ static void machine__fold(struct machine *m)
 	for (i = 0; i < m->nrows; i++) {
 		if (m->rows[i].ended) {
 			machine_row__add(&m->others.now, &m->rows[i].now);
+			machine__fold_heap(m, &m->rows[i]);
 			continue;
 		}
 		hmap__set(&m->by_pid, m->rows[i].pid, kept);
@@ -167,6 +173,7 @@ static struct table_row row__show(const struct row *r, const struct machine_row 
 		.break_change = r->now.grown_bytes - r->now.shrunk_bytes,
 		.rss_bytes = r->rss,
 		.live_bytes = UNKNOWN,
+		.alloc_per_s = -1,
 		.rss_change = r->rss == UNKNOWN ? INT64_MIN : (int64_t)(r->rss - r->rss_start),
 	};
 
@@ -198,7 +205,9 @@ static int machine__show(struct machine *m, bool final)
 	static const struct machine_row nothing;
 	struct table_row *rows = calloc(m->nrows + 2, sizeof(*rows));
 	uint64_t now = clock__now(), since = final ? m->start_ns : m->shown_ns;
-	struct table t = {.elapsed_s = (now - m->start_ns) / 1e9, .interval_s = (now - since) / 1e9};
+	struct table t = {.elapsed_s = (now - m->start_ns) / 1e9,
+			  .interval_s = (now - since) / 1e9,
+			  .sample_bytes = m->plane ? m->o->sample_bytes : 0};
 	struct view_opts v = {
 		.top = m->o->top, .color = isatty(STDOUT_FILENO), .verbose = m->o->verbose};
 	unsigned height;
@@ -213,12 +222,16 @@ static int machine__show(struct machine *m, bool final)
 		if (!final && r->ended &&
 		    !memcmp(&r->now, &r->before, offsetof(struct machine_row, comm_ns)))
 			continue;
-		rows[t.nrows++] = row__show(r, final ? &nothing : &r->before, t.interval_s);
+		rows[t.nrows] = row__show(r, final ? &nothing : &r->before, t.interval_s);
+		machine_heap__show(m, r, &rows[t.nrows++], t.interval_s, final);
 		r->before = r->now;
 	}
-	if (m->others.ended)
-		rows[t.nrows++] =
+	if (m->others.ended) {
+		rows[t.nrows] =
 			row__show(&m->others, final ? &nothing : &m->others.before, t.interval_s);
+		machine_heap__show(m, &m->others, &rows[t.nrows++], t.interval_s, final);
+	}
+	machine_heap__total(m, &t.heap);
 	m->shown_ns = now;
 	live__sort(rows, t.nrows, &t.total);
 	t.rows = rows;
@@ -231,7 +244,8 @@ static int machine__show(struct machine *m, bool final)
 	return err;
 }
 
-static void row__report(struct process_report *p, const struct row *r, uint64_t duration_ns)
+static void row__report(struct machine *m, struct process_report *p, const struct row *r,
+			uint64_t duration_ns)
 {
 	size_t i;
 
@@ -261,6 +275,7 @@ static void row__report(struct process_report *p, const struct row *r, uint64_t 
 	p->rss_peak_bytes = p->kernel_minflt = p->kernel_majflt = p->mapped_bytes = UNKNOWN;
 	p->execs = p->forks = p->threads = UNKNOWN;
 	memset(p->regions, 0xff, sizeof(p->regions));
+	machine_heap__report(m, r, p);
 }
 
 static void add_known(uint64_t *to, uint64_t n)
@@ -287,6 +302,38 @@ static void report__total(struct report *r)
 	}
 }
 
+static int machine__hooks(struct machine *m, struct report *r)
+{
+	struct heap_hook *hooks = calloc(m->nhooks + 1, sizeof(*hooks));
+	size_t i;
+
+	if (!hooks)
+		return -ENOMEM;
+	for (i = 0; i < m->nhooks; i++) {
+		const struct rec_hook *h = &m->hooks[i];
+
+		hooks[i] = (struct heap_hook){
+			.number = h->h.aux,
+			.symbol = h->symbol,
+			.path = h->path,
+			.ino = h->ino,
+			.dev = h->dev,
+			.entry = h->entry,
+			.offset = h->offset,
+			.op = h->op,
+			.place = h->place,
+			.done = h->done,
+			.hits = h->hits,
+			.nested = h->nested,
+			.ignored = h->ignored,
+			.lost = h->lost,
+		};
+	}
+	r->hooks = hooks;
+	r->nhooks = m->nhooks;
+	return 0;
+}
+
 static int machine__json(struct machine *m)
 {
 	struct report r = {.how = "the whole machine", .duration_ns = clock__now() - m->start_ns};
@@ -303,10 +350,17 @@ static int machine__json(struct machine *m)
 	if (!r.processes)
 		return -ENOMEM;
 	for (i = 0; i < m->nrows; i++)
-		row__report(&r.processes[r.nprocesses++], &m->rows[i], r.duration_ns);
+		row__report(m, &r.processes[r.nprocesses++], &m->rows[i], r.duration_ns);
 	if (m->others.ended)
-		row__report(&r.processes[r.nprocesses++], &m->others, r.duration_ns);
+		row__report(m, &r.processes[r.nprocesses++], &m->others, r.duration_ns);
 	report__total(&r);
+	machine_heap__total(m, &r.heap);
+	memset(&r.parts, 0xff, sizeof(r.parts));
+	r.sample_bytes = m->plane ? m->o->sample_bytes : 0;
+	if (machine__hooks(m, &r)) {
+		free(r.processes);
+		return -ENOMEM;
+	}
 	for (i = 0; i < REC_KINDS; i++) {
 		r.events[i] = (struct loss){counts.seen[i], counts.lost[i]};
 		r.seen += counts.seen[i];
@@ -317,6 +371,7 @@ static int machine__json(struct machine *m)
 	r.rss_parts_stack = r.rss_parts_other = r.rss_parts_unknown = UNKNOWN;
 	err = view__json(m->json.file, &r);
 	free(r.processes);
+	free((void *)r.hooks);
 	if (err && err != -EPIPE)
 		log__error("%s: cannot write it: %s",
 			   m->o->json_path ? m->o->json_path : "standard output", strerror(-err));
@@ -325,7 +380,11 @@ static int machine__json(struct machine *m)
 
 static int machine__begin(struct machine *m)
 {
-	struct kernel_opts k = {.mode = KERNEL_MACHINE};
+	struct kernel_opts k = {.mode = KERNEL_MACHINE,
+				.heap = m->o->sample_bytes != 0,
+				.sample_bytes = m->o->sample_bytes,
+				.sink = machine_heap__sink,
+				.sink_ctx = m};
 	uint64_t tick = m->o->interval_ns ? m->o->interval_ns : INTERVAL_NS;
 	int status;
 
@@ -341,9 +400,16 @@ static int machine__begin(struct machine *m)
 		return status;
 	m->start_ns = m->shown_ns = clock__now();
 	process__each(remember_rss, m);
+	if (m->o->sample_bytes && machine_heap__begin(m))
+		return EXIT_FAIL;
 	if (waiter__init(&m->wait, 0, m->o->duration_ns, tick))
 		return EXIT_FAIL;
-	log__info("tracing the whole machine%s", m->o->duration_ns ? "" : "; Ctrl-C ends it");
+	if (m->plane)
+		log__info("tracing the whole machine, its allocators too, by samples of one in %s%s",
+			  fmt__bytes(m->o->sample_bytes).s,
+			  m->o->duration_ns ? "" : "; Ctrl-C ends it");
+	else
+		log__info("tracing the whole machine%s", m->o->duration_ns ? "" : "; Ctrl-C ends it");
 	return 0;
 }
 
@@ -353,9 +419,15 @@ static int machine__tick(struct machine *m, bool show)
 	int err;
 
 	m->err = 0;
-	err = kernel__machine(m->kernel, machine__take, m);
+	err = machine_heap__work(m);
+	if (!err)
+		err = kernel__machine(m->kernel, machine__take, m);
+	/* Samples of those that were found to have ended. */
+	if (!err && m->plane)
+		err = kernel__poll(m->kernel, true);
 	if (!err)
 		err = m->err;
+	machine__retire(m);
 	if (!err && show)
 		err = machine__show(m, false);
 	machine__fold(m);
@@ -370,13 +442,17 @@ static int machine__loop(struct machine *m)
 	int err = 0, failed;
 
 	while (!err) {
-		enum wait_result why = waiter__wait(&m->wait, 3600000);
+		enum wait_result why = waiter__wait(&m->wait, m->plane ? POLL_MS : 3600000);
 
 		if (why == WAIT_SIGNAL || why == WAIT_END)
 			break;
 		if (why == WAIT_TICK)
 			err = machine__tick(m, shown && !silent);
+		else
+			err = machine_heap__work(m);
 	}
+	failed = machine_heap__end(m);
+	err = err ? err : failed;
 	kernel__detach(m->kernel);
 	if (!err) {
 		err = machine__tick(m, false);
@@ -399,6 +475,7 @@ int machine__run(const struct options *o)
 			log__error("the table ended: %s", strerror(-err));
 		status = err ? EXIT_FAIL : EXIT_OK;
 	}
+	machine_heap__free(&m);
 	kernel__free(m.kernel);
 	waiter__free(&m.wait);
 	output__close(&m.json);

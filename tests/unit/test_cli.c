@@ -373,8 +373,6 @@ static void test_not_built_yet(void **state)
 	refused("report", EXIT_USAGE, "memtrace -- report");
 	refused("-o file -p 1", EXIT_USAGE, "--output: \"file\": not built yet");
 	refused("--heap=ring -a", EXIT_USAGE, "--heap: \"ring\": not built yet");
-	refused("--heap uprobe -a", EXIT_USAGE, "not built yet; choose processes with --comm");
-	refused("--sample 64K -a", EXIT_USAGE, "-a/--all with --sample");
 	refused("--on-overrun=block -a", EXIT_USAGE, "--on-overrun: \"block\": not built yet");
 }
 
@@ -403,6 +401,23 @@ static void test_heap_plane(void **state)
 	run__free(r);
 	r = good("--planes heap,kernel -a --comm x --heap uprobe");
 	assert_int_equal(r->options.heap, HEAP_CHOICE_UPROBE);
+	run__free(r);
+
+	/* The whole machine: only when that is asked for, and sampled always. */
+	r = good("-a");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_NONE);
+	assert_int_equal(r->options.sample_bytes, 0);
+	run__free(r);
+	r = good("-a --heap=uprobe");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_UPROBE);
+	assert_int_equal(r->options.sample_bytes, 512 << 10);
+	run__free(r);
+	r = good("-a --sample 64K");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_UPROBE);
+	assert_int_equal(r->options.sample_bytes, 64 << 10);
+	run__free(r);
+	r = good("-a --comm x --heap=uprobe");
+	assert_int_equal(r->options.sample_bytes, 0);
 	run__free(r);
 
 	refused("--heap=yes -p 1", EXIT_USAGE, "--heap: \"yes\": not a heap plane");

@@ -417,19 +417,33 @@ static void the_table_has_a_row_a_process(void **state)
 static void the_table_has_the_heap(void **state)
 {
 	const struct table_row rows[] = {
-		{.pid = 4242, .comm = "server", .live_bytes = 1536 * KIB},
-		{.pid = 7, .comm = "other", .live_bytes = UNKNOWN},
+		{.pid = 4242, .comm = "server", .live_bytes = 1536 * KIB, .alloc_per_s = 2048},
+		{.pid = 7, .comm = "other", .live_bytes = UNKNOWN, .alloc_per_s = -1},
 	};
 	struct table t = make_table(rows, 2);
 	struct capture c;
 
 	(void)state;
 	t.total.live_bytes = 1536 * KIB;
+	t.total.alloc_per_s = 2048;
 	assert_int_equal(view__table(capture__begin(&c), &t, &narrow, false), 0);
-	assert_contains(capture__text(&c), " +/-RSS   LIVE COMMAND\n");
-	assert_contains(c.text, "      0   1.5M server\n");
-	assert_contains(c.text, "      0      - other\n");
-	assert_contains(c.text, "  -4.0K   1.5M (total)\n");
+	assert_contains(capture__text(&c), " +/-RSS ALLOC/S   LIVE COMMAND\n");
+	assert_contains(c.text, "      0    2.0K   1.5M server\n");
+	assert_contains(c.text, "      0       -      - other\n");
+	assert_contains(c.text, "  -4.0K    2.0K   1.5M (total)\n");
+	capture__end(&c);
+
+	/* Estimates do not look exact. */
+	t.sample_bytes = 64 * KIB;
+	t.heap.bytes_requested = 3 * MIB;
+	t.heap.requested_error = MIB;
+	t.heap.live_bytes = 2 * MIB;
+	t.heap.live_bytes_error = 512 * KIB;
+	assert_int_equal(view__table(capture__begin(&c), &t, &narrow, false), 0);
+	assert_contains(capture__text(&c), " +/-RSS ~ALLOC/S  ~LIVE COMMAND\n");
+	assert_contains(c.text,
+			"allocators, by one sample in 64.0 KiB: requested about 3.0 MiB +/- 1.0 MiB, "
+			"live of it about 2.0 MiB +/- 512.0 KiB\n");
 	capture__end(&c);
 }
 

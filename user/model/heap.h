@@ -109,6 +109,9 @@ void report__heap_process(struct report *r, struct process *p, struct process_re
 void report__heap_totals(struct report *r, struct model *m);
 int report__heap_sites(struct report *r,
 		       const struct model *m); /* r->by_live and the like. 0 or -ENOMEM */
+
+/* From units to whole numbers. sampled: these are estimates; by_us: and by our own sampling. */
+void heap_stats__finish(struct heap_stats *h, bool sampled, bool by_us);
 void site_heap__add(struct site_heap *to, const struct site_heap *from);
 
 #endif /* MEMTRACE_HEAP_H */

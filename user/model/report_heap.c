@@ -26,7 +26,7 @@ static void heap_stats__errors(struct heap_stats *h, bool sampled)
 	h->live_bytes_error = sampled ? error__of_bytes(h->live_bytes_variance) : UNKNOWN;
 }
 
-static void heap_stats__finish(struct heap_stats *h, const struct model *m)
+void heap_stats__finish(struct heap_stats *h, bool sampled, bool by_us)
 {
 	unit__drop(h->calls, HEAP_OPS);
 	unit__drop(&h->failed, 1);
@@ -39,12 +39,12 @@ static void heap_stats__finish(struct heap_stats *h, const struct model *m)
 	unit__drop(&h->temporary, 1);
 	unit__drop(&h->uncertain_blocks, 1);
 	unit__drop(&h->untracked_blocks, 1);
-	heap_stats__errors(h, m->sampled);
+	heap_stats__errors(h, sampled);
 	/* Between two samples there may have been any number of allocations. */
-	if (m->sampled)
+	if (sampled)
 		h->temporary = UNKNOWN;
 	/* A free is told when its block was sampled: of others it is not known what they freed. */
-	if (m->sample_bytes)
+	if (by_us)
 		h->unmatched_frees = h->unseen_frees = UNKNOWN;
 }
 
@@ -69,12 +69,12 @@ void report__heap_totals(struct report *r, struct model *m)
 
 	for (i = 0; i < r->nprocesses; i++)
 		if (r->processes[i].heap.failed != UNKNOWN)
-			heap_stats__finish(&r->processes[i].heap, m);
+			heap_stats__finish(&r->processes[i].heap, m->sampled, m->sample_bytes);
 	r->hooks = m->hooks;
 	r->nhooks = m->nhooks;
 	if (!any)
 		return;
-	heap_stats__finish(&r->heap, m);
+	heap_stats__finish(&r->heap, m->sampled, m->sample_bytes);
 	/* Peaks do not add up: they were at different times. */
 	r->heap.peak_live_bytes = m->peak_live_bytes;
 }

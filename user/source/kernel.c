@@ -34,6 +34,7 @@
 #define LANE_LEAST 8192 /* by default, on a machine of very many CPUs */
 #define HEAP_RINGS_DEFAULT \
 	(64UL << 20) /* the same with a heap plane: 0.8 s of a million calls a second */
+#define MACHINE_RING (4UL << 20) /* samples of the whole machine: 58,000 */
 #define SAMPLED_BLOCKS 1048576 /* that may live at once */
 #define RINGS_MAX 8
 #define MACHINE_PROCESSES 16384
@@ -107,7 +108,7 @@ static void kernel__size_buffers(struct kernel *k, size_t bytes)
 		records = LANE_LEAST;
 	k->lane_records = records ? power_of_two_below(records) : 1;
 	if (k->mode == KERNEL_MACHINE) {
-		k->ring_bytes = page;
+		k->ring_bytes = !k->heap ? page : bytes ? power_of_two_below(bytes) : MACHINE_RING;
 		k->nrings = 1;
 		k->lane_records = 1;
 	}
@@ -151,6 +152,10 @@ static void kernel__choose_programs(struct kernel *k)
 
 		bool heap = !strncmp(bpf_program__name(p), "heap_", strlen("heap_"));
 
+		/* What cuts a call short matters to the owners of kernel events alone. */
+		if (k->mode == KERNEL_MACHINE && heap)
+			machine = !strcmp(bpf_program__name(p), "heap_enter") ||
+				  !strcmp(bpf_program__name(p), "heap_leave");
 		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE) &&
 						     (!heap || k->heap));
 		if (heap && k->multi && !strcmp(bpf_program__section_name(p), "uprobe"))
@@ -162,7 +167,7 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 {
 	struct memtrace_bpf__rodata *c = k->skel->rodata;
 
-	c->cfg_mode = o->mode == KERNEL_MATCH;
+	c->cfg_mode = o->mode;
 	c->cfg_follow = o->follow;
 	c->cfg_match_cgroup = o->cgroup != NULL;
 	c->cfg_own_tgid = getpid();
@@ -637,6 +642,16 @@ void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
 void kernel__close_heap(struct kernel *k)
 {
 	__atomic_store_n(&k->skel->bss->heap_closed, 1, __ATOMIC_RELEASE);
+}
+
+void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr)
+{
+	struct {
+		uint64_t addr;
+		uint32_t tgid, pad;
+	} key = {addr, pid, 0};
+
+	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.sampled), &key);
 }
 
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n)

@@ -17,9 +17,10 @@
 struct kernel;
 
 enum kernel_mode {
+	/* In the order of the programs' MODE_*. */
 	KERNEL_PIDS, /* the processes added, and what they fork */
 	KERNEL_MATCH, /* all processes of a name or a cgroup */
-	KERNEL_MACHINE, /* all processes, counted in the kernel, no records */
+	KERNEL_MACHINE, /* all processes, counted in the kernel; records of samples alone (.heap) */
 };
 
 struct kernel_opts {
@@ -84,6 +85,9 @@ void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
 
 /* From here on no call into an allocator is seen to begin. */
 void kernel__close_heap(struct kernel *k);
+
+/* Sampling: the free of this block is not awaited any more. */
+void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr);
 
 /* What the first n hooks have counted. 0 or -errno. */
 struct heap_hook_counts;

@@ -2,7 +2,7 @@
 /*
  * The live table: a row a process, refreshed in place as top does. The name
  * comes last and takes what is left of the width. Bytes are binary (1.5M is
- * 1.5 MiB), LIVE the heap's live blocks; BREAK and +/-RSS are changes since the start.
+ * 1.5 MiB), ALLOC/S what was asked of the allocator, LIVE its live blocks; BREAK and +/-RSS are changes since the start.
  */
 #include <string.h>
 
@@ -22,6 +22,7 @@ enum {
 	WIDTH_BREAK = 7,
 	WIDTH_RSS = 6,
 	WIDTH_RSS_CHANGE = 7,
+	WIDTH_ALLOC = 8,
 	WIDTH_LIVE = 7
 };
 
@@ -33,7 +34,7 @@ static void line__end(struct sink *s, bool refresh)
 	sink__char(s, '\n');
 }
 
-static void put_header(struct sink *s, bool heap, bool refresh)
+static void put_header(struct sink *s, bool heap, bool sampled, bool refresh)
 {
 	sink__sgr(s, "7");
 	sink__right(s, "PID", WIDTH_PID);
@@ -45,15 +46,17 @@ static void put_header(struct sink *s, bool heap, bool refresh)
 	sink__right(s, "BREAK", WIDTH_BREAK);
 	sink__right(s, "RSS", WIDTH_RSS);
 	sink__right(s, "+/-RSS", WIDTH_RSS_CHANGE);
-	if (heap)
-		sink__right(s, "LIVE", WIDTH_LIVE);
+	if (heap) {
+		sink__right(s, sampled ? "~ALLOC/S" : "ALLOC/S", WIDTH_ALLOC + sampled);
+		sink__right(s, sampled ? "~LIVE" : "LIVE", WIDTH_LIVE);
+	}
 	sink__str(s, " COMMAND");
 	sink__sgr(s, "");
 	line__end(s, refresh);
 }
 
 static void put_row(struct sink *s, const struct table_row *row, const char *pid, const char *comm,
-		    const struct view_opts *o, bool heap, bool refresh)
+		    const struct view_opts *o, bool heap, bool sampled, bool refresh)
 {
 	uint64_t rss = row->rss_bytes, live = row->live_bytes;
 	unsigned room = COMM_LEAST;
@@ -67,8 +70,11 @@ static void put_row(struct sink *s, const struct table_row *row, const char *pid
 	sink__right(s, fmt__bytes_change(row->break_change).s, WIDTH_BREAK);
 	sink__right(s, rss == UNKNOWN ? "-" : fmt__bytes_short((double)rss).s, WIDTH_RSS);
 	sink__right(s, fmt__bytes_change(row->rss_change).s, WIDTH_RSS_CHANGE);
-	if (heap)
+	if (heap) {
+		sink__right(s, row->alloc_per_s < 0 ? "-" : fmt__bytes_short(row->alloc_per_s).s,
+			    WIDTH_ALLOC + sampled);
 		sink__right(s, live == UNKNOWN ? "-" : fmt__bytes_short((double)live).s, WIDTH_LIVE);
+	}
 	sink__char(s, ' ');
 	if (o->width == 0) {
 		sink__safe(s, comm, NULL);
@@ -81,14 +87,14 @@ static void put_row(struct sink *s, const struct table_row *row, const char *pid
 }
 
 static void put_process(struct sink *s, const struct table_row *row, const struct view_opts *o,
-			bool heap, bool refresh)
+			bool heap, bool sampled, bool refresh)
 {
 	char comm[sizeof(row->comm) + 1] = "";
 	char pid[16];
 
 	memcpy(comm, row->comm, strnlen(row->comm, sizeof(row->comm)));
 	snprintf(pid, sizeof(pid), "%d", (int)row->pid);
-	put_row(s, row, pid, comm, o, heap, refresh);
+	put_row(s, row, pid, comm, o, heap, sampled, refresh);
 }
 
 static void put_lost(struct sink *s, uint64_t lost, bool refresh)
@@ -115,6 +121,19 @@ static void put_head(struct sink *s, const struct table *t, bool refresh)
 	line__end(s, refresh);
 }
 
+/* The error is of the sums: of a process it is larger in proportion. */
+static void put_sampled(struct sink *s, const struct table *t, bool refresh)
+{
+	const struct heap_stats *h = &t->heap;
+
+	sink__printf(s, "allocators, by one sample in %s: ", fmt__bytes(t->sample_bytes).s);
+	sink__printf(s, "requested about %s ", fmt__bytes(h->bytes_requested).s);
+	sink__printf(s, "+/- %s, live of it ", fmt__bytes(h->requested_error).s);
+	sink__printf(s, "about %s ", fmt__bytes(h->live_bytes).s);
+	sink__printf(s, "+/- %s", fmt__bytes(h->live_bytes_error).s);
+	line__end(s, refresh);
+}
+
 int view__table(FILE *out, const struct table *t, const struct view_opts *o, bool refresh)
 {
 	/* A column that no process can fill is left out. */
@@ -126,12 +145,14 @@ int view__table(FILE *out, const struct table *t, const struct view_opts *o, boo
 	if (refresh)
 		sink__raw(&s, "\033[H", 3, 0);
 	put_head(&s, t, refresh);
+	if (t->sample_bytes && t->heap.requested_error != UNKNOWN)
+		put_sampled(&s, t, refresh);
 	if (t->lost)
 		put_lost(&s, t->lost, refresh);
-	put_header(&s, heap, refresh);
+	put_header(&s, heap, t->sample_bytes, refresh);
 	for (i = 0; i < t->nrows && i < o->top; i++)
-		put_process(&s, &t->rows[i], o, heap, refresh);
-	put_row(&s, &t->total, "all", "(total)", o, heap, refresh);
+		put_process(&s, &t->rows[i], o, heap, t->sample_bytes, refresh);
+	put_row(&s, &t->total, "all", "(total)", o, heap, t->sample_bytes, refresh);
 	if (i < t->nrows) {
 		sink__str(&s, fmt__count(t->nrows - i).s);
 		sink__str(&s, " more; --top N shows them");

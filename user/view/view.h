@@ -35,6 +35,7 @@ struct table_row {
 	uint64_t rss_bytes; /* UNKNOWN possible */
 	uint64_t faults, calls; /* since the start */
 	uint64_t live_bytes; /* of the heap; UNKNOWN: no heap plane */
+	double alloc_per_s; /* bytes; below 0: not known */
 };
 struct table {
 	double elapsed_s, interval_s;
@@ -42,6 +43,8 @@ struct table {
 	size_t nrows;
 	struct table_row total;
 	uint64_t lost;
+	uint64_t sample_bytes; /* the heap's figures are estimates; 0: they are exact */
+	struct heap_stats heap; /* of all, where it is sampled */
 };
 /* refresh: clear the terminal's screen first, as top does. */
 int view__table(FILE *out, const struct table *t, const struct view_opts *o, bool refresh);

@@ -142,7 +142,8 @@ static int attach__single(struct attachment *a, const struct bpf_program *prog, 
 
 		if (escapes == (hooks[i]->entry->family != NULL))
 			continue;
-		link = bpf_program__attach_uprobe_opts(prog, pid, path, hook__offset(hooks[i]), &o);
+		link = bpf_program__attach_uprobe_opts(prog, pid ? pid : -1, path,
+						       hook__offset(hooks[i]), &o);
 		err = link ? attachment__keep_link(a, link) : -errno;
 	}
 	return err;

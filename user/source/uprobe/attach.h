@@ -38,7 +38,7 @@ struct attach_programs {
 /* Whether the kernel has uprobe_multi as we need it. */
 bool attach__has_multi(void);
 
-/* Place the probes of these hooks, which are all of one module, in process pid. 0 or -errno;
+/* Place the probes of these hooks, which are all of one module, in process pid; 0: in all. 0 or -errno;
  * what was placed before a failure is in `a`. */
 int attach__hooks(struct attachment *a, const struct attach_programs *p, pid_t pid,
 		  const struct hook *const *hooks, size_t n);

@@ -40,6 +40,9 @@ struct plane {
 	size_t nhooks;
 	bool full; /* more hooks were wanted: said once */
 	struct hmap processes; /* pid to struct traced */
+	/* Of the whole machine: probes are everybody's, traced.attached says whom they serve. */
+	struct attachment attachment;
+	bool attached[HEAP_HOOKS_MAX];
 };
 
 static uint64_t now_ns(void)
@@ -93,6 +96,7 @@ void plane__free(struct plane *p)
 		attach__drop(&((struct traced *)(uintptr_t)t)->attachment);
 		free((struct traced *)(uintptr_t)t);
 	}
+	attach__drop(&p->attachment);
 	hmap__clear(&p->processes);
 	module_cache__free(p->cache);
 	free(p);
@@ -207,7 +211,7 @@ static void plane__tell_nothing(struct plane *p, struct traced *t, const char *w
 static void plane__end(struct plane *p, struct traced *t)
 {
 	attach__drop(&t->attachment);
-	if (!t->nattached)
+	if (!t->nattached && !p->o.machine)
 		plane__tell_nothing(p, t, t->why[0] ? t->why : "it ended before it was looked at");
 }
 
@@ -215,27 +219,36 @@ static void plane__end(struct plane *p, struct traced *t)
 static int plane__attach_module(struct plane *p, struct traced *t, const struct choices *c,
 				const struct module *m)
 {
+	struct attachment *to = p->o.machine ? &p->attachment : &t->attachment;
+	bool *attached = p->o.machine ? p->attached : t->attached;
 	const struct hook *fresh[HEAP_HOOKS_MAX];
-	size_t n = 0, total = 0;
+	size_t n = 0, total = 0, before = t->nattached;
 	int err;
 
 	for (size_t i = 0; i < c->n; i++) {
 		struct hook *h = c->list[i].module == m ? plane__hook(p, &c->list[i]) : NULL;
 
-		if (!h)
+		if (!h || (p->o.machine && !h->entry->family))
 			continue;
 		total += h->entry->family != NULL;
-		if (!t->attached[h->number])
+		if (!attached[h->number])
 			fresh[n++] = h;
+		t->nattached += !t->attached[h->number];
+		t->attached[h->number] = true;
 	}
-	if (!n)
+	if (t->nattached == before)
 		return 0;
-	err = attach__hooks(&t->attachment, &p->programs, t->pid, fresh, n);
-	if (err)
-		return err;
+	if (n) {
+		err = attach__hooks(to, &p->programs, p->o.machine ? 0 : t->pid, fresh, n);
+		for (size_t i = 0; err && i < n; i++)
+			t->attached[fresh[i]->number] = false;
+		if (err) {
+			t->nattached = before;
+			return err;
+		}
+	}
 	for (size_t i = 0; i < n; i++)
-		t->attached[fresh[i]->number] = true;
-	t->nattached += n;
+		attached[fresh[i]->number] = true;
 	if (total)
 		plane__tell_allocator(p, t, m, total);
 	return 0;
@@ -369,9 +382,10 @@ void plane__note(struct plane *p, const struct rec *r)
 		if (!t)
 			return;
 		/* Probes are kept by the thread that leads the process, which is another one now. */
-		if (r->aux != r->tgid) {
+		if (r->aux != r->tgid || p->o.machine) {
 			attach__drop(&t->attachment);
 			memset(t->attached, 0, sizeof(t->attached));
+			t->nattached = p->o.machine ? 0 : t->nattached;
 		}
 		t->nothing_told = false;
 		traced__look_soon(t);
@@ -415,6 +429,15 @@ int plane__work(struct plane *p)
 	return err;
 }
 
+void plane__look_again(struct plane *p)
+{
+	uint64_t pid, value;
+	size_t pos = 0;
+
+	while (hmap__next(&p->processes, &pos, &pid, &value))
+		((struct traced *)(uintptr_t)value)->dirty = true;
+}
+
 int plane__detach(struct plane *p)
 {
 	struct heap_hook_counts *counts = calloc(HEAP_HOOKS_MAX, sizeof(*counts));
@@ -430,6 +453,7 @@ int plane__detach(struct plane *p)
 
 		plane__end(p, t);
 	}
+	attach__drop(&p->attachment);
 	err = kernel__hook_counts(p->kernel, counts, p->nhooks);
 	for (size_t i = 0; i < p->nhooks && !err; i++)
 		if (p->hooks[i].entry->family) {

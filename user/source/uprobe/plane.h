@@ -22,6 +22,7 @@ struct plane_opts {
 	const char *allocator; /* --allocator */
 	char *const *symbols; /* --allocator-symbol */
 	size_t nsymbols;
+	bool machine; /* probes for all processes, also those that are never added */
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
 	order_sink *sink;
 	void *sink_ctx;
@@ -40,6 +41,9 @@ void plane__note(struct plane *p, const struct rec *r);
 
 /* Do what those made necessary. 0 or -errno. */
 int plane__work(struct plane *p);
+
+/* Look at every process anew with the next plane__work(). */
+void plane__look_again(struct plane *p);
 
 /* Take all probes away, and tell the sink what each counted. */
 int plane__detach(struct plane *p);
