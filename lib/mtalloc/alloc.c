@@ -190,7 +190,7 @@ static size_t live_size(const struct span *span, const void *block, const char *
 		size = _mt_arena_size(span, block);
 		if (unlikely(!size))
 			_mt_die(caller, block, "not the start of a live block", 0);
-		if (unlikely(_mt_heap_has_freed(heap, span, block)))
+		if (unlikely(_mt_arena_waits(span, block)))
 			_mt_die(caller, block, "double free", size);
 		return size;
 	case SPAN_BIG:

@@ -4,22 +4,14 @@
  * What is free stands in bitmaps apart: a block is not touched, neither given out nor taken back.
  * The lowest run that fits is taken, free neighbours are one run at once.
  */
-#include "internal.h"
+#include "arena.h"
 
-#define WORDS (ARENA_PAGES / 64)
 /* Shorter runs are of no use: slabs serve them. */
 #define RUN_PAGES_MIN (SLAB_MAX / PAGE + 1)
 /* Free pages that were written are kept up to this and a share of those in use. */
 #define KEEP_PAGES 256
 #define KEEP_SHARE 32
 #define SWING_LIMIT ((size_t)16 << 20)
-
-struct arena {
-	uint64_t free[WORDS];
-	uint64_t dirty[WORDS]; /* free, and perhaps not zero */
-	uint8_t pages[ARENA_PAGES]; /* of the run that begins there, 0: none does */
-	uint16_t longest; /* no free run is longer */
-};
 
 static bool is_set(const uint64_t *bits, unsigned int at)
 {
@@ -49,6 +41,11 @@ static unsigned int next(const uint64_t *bits, unsigned int at, bool value)
 		at = (at / 64 + 1) * 64;
 	}
 	return ARENA_PAGES;
+}
+
+static unsigned int page_of(const struct span *span, const void *block)
+{
+	return (unsigned int)(((const char *)block - span->start) >> PAGE_SHIFT);
 }
 
 /* ARENA_PAGES when there is none; then longest is right. */
@@ -115,7 +112,8 @@ static struct span *arena__new(struct heap *heap)
 	arena->longest = ARENA_PAGES;
 	span->arena = arena;
 	atomic_store_explicit(&span->heap, heap->id, memory_order_relaxed);
-	heap->spans++;
+	if (++heap->spans > heap->spans_high)
+		heap->spans_high = heap->spans;
 	_mt_queue_push(&heap->arenas, span);
 	return span;
 }
@@ -195,9 +193,9 @@ static void purge(struct heap *heap, size_t target)
 	}
 }
 
-void _mt_arena_purge(struct heap *heap)
+void _mt_arena_purge(struct heap *heap, size_t keep_pages)
 {
-	purge(heap, 0);
+	purge(heap, keep_pages);
 }
 
 static void settle(struct heap *heap)
@@ -227,16 +225,21 @@ static void arena__release(struct heap *heap, struct span *span)
 	}
 	heap->dirty_pages -= count_dirty(arena, 0, ARENA_PAGES);
 	heap->spans--;
+	if (heap->spare_arena == span)
+		heap->spare_arena = NULL;
 	_mt_queue_remove(&heap->arenas, span);
 	_mt_meta_free(arena, sizeof(*arena));
 	_mt_span_free(span, ARENA_GRANULES);
 }
 
-static void give_back(struct heap *heap, struct span *span, unsigned int at, unsigned int pages)
+static void give_back(struct heap *heap, struct span *span, unsigned int at, unsigned int pages,
+		      bool dirty)
 {
 	set(span->arena->free, at, pages, true);
-	set(span->arena->dirty, at, pages, true);
-	heap->dirty_pages += pages;
+	if (dirty) {
+		set(span->arena->dirty, at, pages, true);
+		heap->dirty_pages += pages;
+	}
 	heap->run_pages -= pages;
 	swing__down(&heap->run_swing, pages * PAGE);
 	swing__spare(&heap->run_swing, heap->dirty_pages * PAGE);
@@ -245,21 +248,124 @@ static void give_back(struct heap *heap, struct span *span, unsigned int at, uns
 		_mt_queue_push(&heap->arenas, span);
 }
 
-void _mt_arena_free(struct heap *heap, struct span *span, void *block)
+static void run__free(struct heap *heap, struct span *span, unsigned int at, bool dirty)
 {
-	unsigned int at = (unsigned int)(((char *)block - span->start) >> PAGE_SHIFT);
 	unsigned int pages = span->arena->pages[at];
 
 	if (unlikely(!pages))
-		_mt_die("free", block, "double free", 0);
+		_mt_die("free", span->start + at * PAGE, "double free", 0);
 	__atomic_store_n(&span->arena->pages[at], 0, __ATOMIC_RELAXED);
 	span->used--;
-	give_back(heap, span, at, pages);
-	/* The last one stays, or a block that comes and goes would take the arena along. */
-	if (span->used == 0 && (heap->arenas.first != heap->arenas.last || !heap->thread))
+	give_back(heap, span, at, pages, dirty);
+}
+
+/* After runs were freed. */
+static void tidy(struct heap *heap, struct span *span)
+{
+	struct span *spare = heap->spare_arena;
+
+	/* One without a block stays, or a block that comes and goes would take it along. */
+	if (span->used == 0 && !heap->thread) {
 		arena__release(heap, span);
+	} else if (span->used == 0 && spare != span) {
+		bool other = spare && spare->used == 0;
+
+		heap->spare_arena = other && spare < span ? spare : span;
+		if (other)
+			arena__release(heap, spare < span ? span : spare);
+	}
 	settle(heap);
 }
+
+void _mt_arena_free(struct heap *heap, struct span *span, void *block)
+{
+	run__free(heap, span, page_of(span, block), true);
+	tidy(heap, span);
+}
+
+/* ---- runs that other threads freed ---------------------------------------------------------- */
+
+uint32_t _mt_arena_wait(struct span *span, void *block)
+{
+	uint16_t *waits = &span->arena->waits[page_of(span, block)];
+
+	if (unlikely(__atomic_exchange_n(waits, WAITS, __ATOMIC_RELAXED)))
+		_mt_die("free", block, "double free", 0);
+	return (uint32_t)((char *)block - span->start);
+}
+
+void _mt_arena_link(struct span *span, uint32_t offset, uint32_t next)
+{
+	uint16_t *waits = &span->arena->waits[offset >> PAGE_SHIFT];
+	uint16_t clean = __atomic_load_n(waits, __ATOMIC_RELAXED) & WAITS_CLEAN;
+
+	__atomic_store_n(waits, (uint16_t)(WAITS | clean | next >> PAGE_SHIFT), __ATOMIC_RELAXED);
+}
+
+bool _mt_arena_waits(const struct span *span, const void *block)
+{
+	return __atomic_load_n(&span->arena->waits[page_of(span, block)], __ATOMIC_RELAXED);
+}
+
+/* The run's entry; ends the program when it is none that waits. */
+static uint16_t waiting(const struct span *span, unsigned int at)
+{
+	uint16_t waits = __atomic_load_n(&span->arena->waits[at], __ATOMIC_RELAXED);
+
+	if (unlikely(!waits || !span->arena->pages[at]))
+		_mt_die("malloc", span->start + at * PAGE, "corrupted list of freed blocks", 0);
+	return waits;
+}
+
+void _mt_arena_free_list(struct heap *heap, struct span *span, struct freed freed)
+{
+	unsigned int at = freed.head >> PAGE_SHIFT;
+
+	if (!freed.count)
+		return;
+	for (; freed.count; freed.count--) {
+		uint16_t waits = waiting(span, at);
+
+		__atomic_store_n(&span->arena->waits[at], 0, __ATOMIC_RELAXED);
+		run__free(heap, span, at, !(waits & WAITS_CLEAN));
+		at = waits % ARENA_PAGES;
+	}
+	tidy(heap, span);
+}
+
+void _mt_arena_punch_freed(struct span *span, struct freed freed)
+{
+	uint64_t pages[ARENA_WORDS] = {0}, gone[ARENA_WORDS] = {0};
+	unsigned int step = (unsigned int)(_mt_os_page / PAGE), at = freed.head >> PAGE_SHIFT, end;
+
+	for (uint32_t left = freed.count; left; left--) {
+		uint16_t waits = waiting(span, at);
+
+		if (!(waits & WAITS_CLEAN))
+			set(pages, at, span->arena->pages[at], true);
+		at = waits % ARENA_PAGES;
+	}
+	/* Neighbours in one call. */
+	for (at = 0; (at = next(pages, at, true)) < ARENA_PAGES; at = end) {
+		unsigned int from = (at + step - 1) / step * step, to;
+
+		end = next(pages, at, false);
+		to = end / step * step;
+		if (from < to && _mt_os_discard(span->start + from * PAGE, (to - from) * PAGE))
+			set(gone, from, to - from, true);
+	}
+	at = freed.head >> PAGE_SHIFT;
+	for (uint32_t left = freed.count; left; left--) {
+		uint16_t waits = waiting(span, at);
+
+		if (next(gone, at, false) >= at + span->arena->pages[at])
+			__atomic_store_n(&span->arena->waits[at], waits | WAITS_CLEAN,
+					 __ATOMIC_RELAXED);
+		at = waits % ARENA_PAGES;
+	}
+}
+
+/* ---- looking, resizing ---------------------------------------------------------------------- */
 
 size_t _mt_arena_size(const struct span *span, const void *block)
 {
@@ -273,7 +379,7 @@ size_t _mt_arena_size(const struct span *span, const void *block)
 bool _mt_arena_resize(struct heap *heap, struct span *span, void *block, size_t bytes)
 {
 	struct arena *arena = span->arena;
-	unsigned int at = (unsigned int)(((char *)block - span->start) >> PAGE_SHIFT);
+	unsigned int at = page_of(span, block);
 	unsigned int have = arena->pages[at];
 	unsigned int want = (unsigned int)((bytes + PAGE - 1) >> PAGE_SHIFT);
 
@@ -285,7 +391,7 @@ bool _mt_arena_resize(struct heap *heap, struct span *span, void *block, size_t 
 			return false;
 		arena__take(heap, arena, end, want - have);
 	} else if (want < have) {
-		give_back(heap, span, at + want, have - want);
+		give_back(heap, span, at + want, have - want, true);
 	}
 	__atomic_store_n(&arena->pages[at], (uint8_t)want, __ATOMIC_RELAXED);
 	return true;
@@ -306,8 +412,10 @@ void _mt_arena_move(struct heap *from, struct heap *to, struct span *span)
 {
 	unsigned int dirty = count_dirty(span->arena, 0, ARENA_PAGES), used = ARENA_PAGES;
 
-	for (unsigned int i = 0; i < WORDS; i++)
+	for (unsigned int i = 0; i < ARENA_WORDS; i++)
 		used -= (unsigned int)__builtin_popcountll(span->arena->free[i]);
+	if (from->spare_arena == span)
+		from->spare_arena = NULL;
 	from->dirty_pages -= dirty;
 	to->dirty_pages += dirty;
 	from->run_pages -= used;
@@ -320,7 +428,7 @@ size_t _mt_arena_used(const struct span *span)
 {
 	size_t used = ARENA_PAGES;
 
-	for (unsigned int i = 0; i < WORDS; i++)
+	for (unsigned int i = 0; i < ARENA_WORDS; i++)
 		used -= (size_t)__builtin_popcountll(span->arena->free[i]);
 	return used * PAGE;
 }

@@ -179,17 +179,18 @@ struct queue {
 	uint32_t first, last; /* span ids */
 };
 
-/* A list of freed blocks of one span, by offsets. */
+/* A list of freed blocks of one span, by offsets, and of a slab's blocks on pages that went back. */
 struct freed {
 	uint32_t head, tail;
 	uint32_t count;
+	uint32_t pages; /* a bit for each, as span->holes: their blocks are in no list */
 };
 
-/* One word: count << 32 | tail << 16 | head, in UNITs. 0 is an empty list. */
+/* One word: pages << 48 | count << 32 | tail << 16 | head, the last two in UNITs. 0: nothing. */
 static inline uint64_t freed__pack(struct freed freed)
 {
-	return (uint64_t)freed.count << 32 | freed.tail >> UNIT_SHIFT << 16 |
-	       freed.head >> UNIT_SHIFT;
+	return (uint64_t)freed.pages << 48 | (uint64_t)freed.count << 32 |
+	       freed.tail >> UNIT_SHIFT << 16 | freed.head >> UNIT_SHIFT;
 }
 
 static inline struct freed freed__unpack(uint64_t word)
@@ -197,13 +198,24 @@ static inline struct freed freed__unpack(uint64_t word)
 	return (struct freed){
 		.head = (uint32_t)(word & 0xffff) << UNIT_SHIFT,
 		.tail = (uint32_t)(word >> 16 & 0xffff) << UNIT_SHIFT,
-		.count = (uint32_t)(word >> 32),
+		.count = (uint32_t)(word >> 32) & 0x7fff,
+		.pages = (uint32_t)(word >> 48),
 	};
 }
 
-/* In span->remote: all blocks were freed, and their memory is being given back, or was. */
-#define REMOTE_CLAIMED ((uint64_t)0xffffffff << 32)
-#define REMOTE_WHOLE ((uint64_t)0xfffffffe << 32)
+/* In span->remote: who took the list away is about to put it back. */
+#define REMOTE_TAKEN ((uint64_t)0x8000 << 32)
+
+/*
+ * When more than this waits for a thread that does not come, those who free give memory back. For a
+ * thread that came soon after, it is doubled.
+ */
+#ifdef MT_TEST
+#define WAITING_MIN ((size_t)64 << 10) /* so that it happens all the time */
+#else
+#define WAITING_MIN ((size_t)4 << 20)
+#endif
+#define WAITING_MAX ((size_t)32 << 20)
 
 /* Blocks of one span of another heap, on their way there in one go. */
 struct outbox {
@@ -230,12 +242,20 @@ struct heap {
 	_Atomic uint32_t pending; /* spans that have remote frees */
 	_Atomic uint32_t state;
 	_Atomic size_t waiting; /* bytes of remote frees that were not taken in */
+	_Atomic size_t waiting_limit; /* from here on they are given back */
+	_Atomic uint64_t waiting_ms; /* since when something waits */
+	_Atomic uint64_t swept_ms; /* when giving back began */
+	_Atomic bool swept; /* since something was taken in */
 	uintptr_t thread;
 	uint32_t spans; /* of all kinds, full ones too */
+	uint32_t spans_high; /* since the last fall */
 	uint16_t id;
 	uint32_t grown; /* slabs of untouched memory since sparse ones were looked for */
+	uint32_t punched, refilled; /* pages of slabs that went back and came back since then */
+	uint32_t patience; /* how many times that was doubled */
 	uint32_t run_pages; /* given out in arenas */
 	uint32_t dirty_pages; /* free in arenas, perhaps not zero */
+	struct span *spare_arena; /* perhaps without a block, and kept */
 	struct swing run_swing;
 	struct heap *next; /* unused, or orphans */
 	struct outbox outbox[OUTBOXES];
@@ -272,10 +292,19 @@ void _mt_heap_shared_unlock(void);
 struct heap *_mt_heap_by_id(uint16_t id);
 /* Takes in what other threads freed; true when there was something. */
 bool _mt_heap_collect(struct heap *heap);
+/* The same, but for what waits in the outboxes of this thread. */
+bool _mt_heap_take_in(struct heap *heap);
+/* A part of it: spans that left the heap are to be handed on, without locks. */
+bool _mt_heap_drain(struct heap *heap, struct span **strays);
+void _mt_heap_hand_on(struct span *strays);
+/* For a heap whose thread is gone. */
+void _mt_heap_drain_orphan(struct heap *heap);
+/* Gives back pages that hold nothing but what waits for the heap. From any thread. */
+void _mt_heap_sweep(struct heap *heap);
 /* Takes a slab of the class with room from the heaps of ended threads, or NULL. */
 struct span *_mt_heap_adopt(struct heap *heap, int class_id);
 void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, size_t bytes);
-/* Whether the block waits in a list of remote frees; mine may be NULL. */
+/* Whether the block of a slab waits in a list of remote frees; mine may be NULL. */
 bool _mt_heap_has_freed(const struct heap *mine, const struct span *span, const void *block);
 void _mt_heap_set_current(struct heap *heap, int class_id, struct span *span);
 /* All that this thread can give back. */
@@ -332,8 +361,6 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero);
 void _mt_slab_free(struct heap *heap, struct span *span, void *block);
 /* The same for a list of blocks. */
 void _mt_slab_free_list(struct heap *heap, struct span *span, struct freed freed);
-/* All blocks are free and the memory is zero again. */
-void _mt_slab_renew(struct heap *heap, struct span *span);
 /* The last block of the slab was freed, and it is not the current one. */
 void _mt_slab_emptied(struct heap *heap, struct span *span);
 /* Whether the pointer is a block's start that was given out at some time. */
@@ -350,14 +377,21 @@ bool _mt_slab_has_free(const struct span *span, const void *block);
 void _mt_slab_punch_all(struct heap *heap, unsigned int blocks);
 /* Puts the free blocks of one such page on the list. */
 void _mt_slab_fill_hole(struct heap *heap, struct span *span);
+/* Gives back the pages that a list covers, the list being the caller's; their blocks leave it. */
+void _mt_slab_punch_freed(struct span *span, struct freed *freed);
+/* How many blocks lie on those pages. */
+uint32_t _mt_slab_blocks_on(const struct span *span, uint32_t pages);
+
 /* Whether a page that the block lies on was given back: then it is not live. */
 static inline bool slab__in_hole(const struct span *span, const void *block)
 {
 	uint32_t offset = (uint16_t)(uintptr_t)block;
 	uint32_t first = offset >> PAGE_SHIFT;
 	uint32_t last = (offset + _mt_classes[span->class_id].size - 1) >> PAGE_SHIFT;
+	uint64_t remote = atomic_load_explicit(&span->remote, memory_order_relaxed);
 
-	return __atomic_load_n(&span->holes, __ATOMIC_RELAXED) & ((2u << last) - (1u << first));
+	return (__atomic_load_n(&span->holes, __ATOMIC_RELAXED) | freed__unpack(remote).pages) &
+	       ((2u << last) - (1u << first));
 }
 
 /* Other threads look meanwhile; a page with a live block is never in it. */
@@ -379,6 +413,16 @@ void _mt_slab_release_empty(struct heap *heap);
 
 void *_mt_arena_alloc(struct heap *heap, size_t bytes, bool *zero);
 void _mt_arena_free(struct heap *heap, struct span *span, void *block);
+/*
+ * Blocks that other threads freed: the links of the list stand apart, since a page for each would
+ * be much. The first of a new list, its offset; ends the program when it waits already.
+ */
+uint32_t _mt_arena_wait(struct span *span, void *block);
+void _mt_arena_link(struct span *span, uint32_t offset, uint32_t next);
+bool _mt_arena_waits(const struct span *span, const void *block);
+void _mt_arena_free_list(struct heap *heap, struct span *span, struct freed freed);
+/* Gives back the pages of a list's blocks, the list being the caller's. */
+void _mt_arena_punch_freed(struct span *span, struct freed freed);
 /* Bytes of the live run that begins there, or 0. */
 size_t _mt_arena_size(const struct span *span, const void *block);
 /* In place; false when it cannot. */
@@ -389,8 +433,8 @@ size_t _mt_arena_used(const struct span *span);
 void _mt_arena_move(struct heap *from, struct heap *to, struct span *span);
 /* Arenas without a block go back, the one that is kept too. */
 void _mt_arena_release_empty(struct heap *heap);
-/* Gives back the free pages of all the heap's arenas. */
-void _mt_arena_purge(struct heap *heap);
+/* Gives back the free pages of the heap's arenas, but for so many. */
+void _mt_arena_purge(struct heap *heap, size_t keep_pages);
 
 /* ---- big and large -------------------------------------------------------------------------- */
 

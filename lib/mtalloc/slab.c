@@ -17,6 +17,11 @@
  */
 #define GROWN_MIN 16
 #define SPARSE_BLOCKS 8
+#define PATIENCE_MAX 6
+/* A heap falls when it has a fifth less spans than before and so many less. */
+#define FALL_MIN 16
+/* Then so small a share of its runs is kept of free ones. */
+#define FALL_KEEPS 32
 
 struct size_class _mt_classes[CLASSES];
 
@@ -62,6 +67,17 @@ MT_RACY bool _mt_slab_has_free(const struct span *span, const void *block)
 
 /* ---- taking --------------------------------------------------------------------------------- */
 
+/* What is filled again soon was better left alone: twice as much is waited for the next time. */
+static void look_through(struct heap *heap)
+{
+	if (heap->refilled > heap->punched / 2)
+		heap->patience += heap->patience < PATIENCE_MAX;
+	else if (heap->punched && heap->patience)
+		heap->patience--;
+	heap->grown = heap->punched = heap->refilled = 0;
+	_mt_slab_punch_all(heap, SPARSE_BLOCKS);
+}
+
 static struct span *slab__new(struct heap *heap, int class_id)
 {
 	struct span *span = _mt_span_alloc(1, SPAN_SLAB);
@@ -74,13 +90,12 @@ static struct span *slab__new(struct heap *heap, int class_id)
 	atomic_store_explicit(&span->heap, heap->id, memory_order_relaxed);
 	slab__set_holes(span, 0);
 	slab__set_owner(heap, span);
-	heap->spans++;
+	if (++heap->spans > heap->spans_high)
+		heap->spans_high = heap->spans;
 	_mt_queue_push(&heap->queue[class_id], span);
 	/* More memory is about to be touched: is there some that serves nobody? */
-	if (!span->clean && ++heap->grown > GROWN_MIN + heap->spans / 8) {
-		heap->grown = 0;
-		_mt_slab_punch_all(heap, SPARSE_BLOCKS);
-	}
+	if (!span->clean && ++heap->grown > (GROWN_MIN + heap->spans / 8) << heap->patience)
+		look_through(heap);
 	return span;
 }
 
@@ -138,6 +153,12 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
 			_mt_die("malloc", span->start,
 				"corrupted free list in this slab, written after free?", class->size);
 		if (slab__fresh(span) <= class->last) {
+			/* Before another page is touched: has somebody freed a block? */
+			if (slab__fresh(span) % PAGE_UNITS < class->size >> UNIT_SHIFT &&
+			    _mt_heap_take_in(heap)) {
+				span = heap->current[class_id];
+				continue;
+			}
 			block = span->start + ((size_t)slab__fresh(span) << UNIT_SHIFT);
 			*zero = slab__fresh(span) >= span->clean * PAGE_UNITS;
 			/* What an earlier life of the granule left may look like a link. */
@@ -157,26 +178,53 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
 
 /* ---- giving back ---------------------------------------------------------------------------- */
 
+/*
+ * The heap is not what it was: of each class it keeps a slab to take blocks from, perhaps for nothing
+ * any more. Empty ones go at once, the others when they get empty, since they are not current now.
+ */
+static void fall(struct heap *heap)
+{
+	heap->spans_high = heap->spans;
+	_mt_slab_release_empty(heap);
+	for (int i = 0; i < CLASSES; i++)
+		_mt_heap_set_current(heap, i, &_mt_no_span);
+	_mt_arena_purge(heap, heap->run_pages / FALL_KEEPS);
+}
+
 static void slab__release(struct heap *heap, struct span *span)
 {
 	_mt_queue_remove(&heap->queue[span->class_id], span);
 	heap->spans--;
 	if (span->clean * PAGE_UNITS < slab__fresh(span))
 		span->clean = (uint8_t)((slab__fresh(span) + PAGE_UNITS - 1) / PAGE_UNITS);
+	while (span->clean && span->holes >> (span->clean - 1) & 1)
+		span->clean--;
 	slab__set_holes(span, 0);
 	_mt_span_free(span, 1);
+	if (heap->spans + heap->spans / 4 + FALL_MIN <= heap->spans_high)
+		fall(heap);
 }
 
 void _mt_slab_free_list(struct heap *heap, struct span *span, struct freed freed)
 {
 	int class_id = span->class_id;
+	uint32_t count = freed.count;
 
-	if (unlikely(slab__blocks(span) < freed.count))
+	if (unlikely(freed.pages))
+		count += _mt_slab_blocks_on(span, freed.pages);
+	if (unlikely(slab__blocks(span) < count))
 		_mt_die("free", span->start + freed.head, "double free", _mt_classes[class_id].size);
-	*block__word(span->start + freed.tail) = span->free;
-	span->free = link__encode(freed.head);
-	span->used = (uint16_t)(span->used - freed.count);
-	if (span->flags & SPAN_FULL) {
+	if (likely(freed.count)) {
+		*block__word(span->start + freed.tail) = span->free;
+		span->free = link__encode(freed.head);
+	}
+	if (unlikely(freed.pages)) {
+		slab__set_holes(span, span->holes | freed.pages);
+		/* A full one has no owner. */
+		atomic_store_explicit(&span->owner, 0, memory_order_relaxed);
+	}
+	span->used = (uint16_t)(span->used - count);
+	if (span->flags & SPAN_FULL && count) {
 		span->flags &= (uint8_t)~SPAN_FULL;
 		slab__set_owner(heap, span);
 		_mt_queue_push(&heap->queue[class_id], span);
@@ -191,20 +239,7 @@ void _mt_slab_free(struct heap *heap, struct span *span, void *block)
 {
 	uint32_t offset = (uint32_t)((char *)block - span->start);
 
-	_mt_slab_free_list(heap, span, (struct freed){offset, offset, 1});
-}
-
-void _mt_slab_renew(struct heap *heap, struct span *span)
-{
-	bool current = span->flags & SPAN_CURRENT;
-
-	span->free = link__encode(LINK_END);
-	slab__set_fresh(span, 0);
-	span->clean = 0;
-	slab__set_holes(span, 0);
-	span->used = current ? 1 : 0;
-	if (!current)
-		slab__release(heap, span);
+	_mt_slab_free_list(heap, span, (struct freed){.head = offset, .tail = offset, .count = 1});
 }
 
 void _mt_slab_emptied(struct heap *heap, struct span *span)

@@ -144,6 +144,7 @@ static void punch(struct heap *heap, struct span *span)
 			unmark(&blocks, i);
 	span->free = link_marked(&blocks, span, link__encode(LINK_END));
 	give_back(span, pages);
+	heap->punched += (uint32_t)__builtin_popcount(pages);
 	slab__set_holes(span, span->holes | pages);
 	slab__set_owner(heap, span);
 }
@@ -164,6 +165,59 @@ void _mt_slab_punch_all(struct heap *heap, unsigned int blocks)
 	}
 }
 
+void _mt_slab_punch_freed(struct span *span, struct freed *freed)
+{
+	struct blocks blocks;
+	uint32_t pages = 0, live = 0;
+	uint64_t link = link__encode(freed->head);
+
+	blocks__init(&blocks, span);
+	for (uint32_t left = freed->count; left; left--) {
+		uint64_t offset = link__decode(link);
+
+		if (offset >= GRANULE || !_mt_slab_is_block(span, span->start + offset))
+			_mt_die("free", span->start,
+				"corrupted free list in this slab, written after free?", blocks.size);
+		mark(&blocks, (uint32_t)offset / blocks.size);
+		link = *block__word(span->start + offset);
+	}
+	/* All others count as live: the slab is another thread's, who takes and frees. */
+	for (uint32_t i = 0; i < GRANULE / blocks.size; i++) {
+		if (is_marked(&blocks, i))
+			pages |= pages_of(&blocks, i);
+		else
+			live |= pages_of(&blocks, i);
+	}
+	pages = whole_pages(pages & ~live);
+	if (!pages)
+		return;
+	freed->count = 0;
+	freed->pages = pages;
+	for (uint32_t i = 0; i < blocks.count; i++) {
+		uint32_t offset = i * blocks.size;
+
+		if (!is_marked(&blocks, i) || pages_of(&blocks, i) & pages)
+			continue;
+		if (freed->count++)
+			*block__word(span->start + freed->tail) = link__encode(offset);
+		else
+			freed->head = offset;
+		freed->tail = offset;
+	}
+	give_back(span, pages);
+}
+
+uint32_t _mt_slab_blocks_on(const struct span *span, uint32_t pages)
+{
+	struct blocks blocks;
+	uint32_t count = 0;
+
+	blocks.size = _mt_classes[span->class_id].size;
+	for (uint32_t i = 0; i < GRANULE / blocks.size; i++)
+		count += (pages_of(&blocks, i) & pages) != 0;
+	return count;
+}
+
 void _mt_slab_fill_hole(struct heap *heap, struct span *span)
 {
 	struct blocks blocks;
@@ -177,6 +231,7 @@ void _mt_slab_fill_hole(struct heap *heap, struct span *span)
 		if (pages & page && !(pages & others))
 			mark(&blocks, i);
 	}
+	heap->refilled++;
 	slab__set_holes(span, others);
 	span->free = link_marked(&blocks, span, span->free);
 	slab__set_owner(heap, span);

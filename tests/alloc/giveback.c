@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is free goes back to the kernel: by malloc_trim(), and without any call. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -169,6 +170,86 @@ static void a_freed_peak_goes_back_in_a_forked_child(void)
 	in_fresh_process(rise_and_fall, 20000);
 }
 
+static struct {
+	pthread_barrier_t made, over;
+	size_t size, count;
+} maker;
+
+static void *make_and_wait(void *arg)
+{
+	(void)arg;
+	maker.count = fill_peak(maker.size);
+	pthread_barrier_wait(&maker.made);
+	pthread_barrier_wait(&maker.over);
+	return NULL;
+}
+
+/* In an order in which nothing is free as a whole before the end; the maker is not there. */
+static void rise_here_and_fall_there(void *arg)
+{
+	uint64_t rnd = 5;
+	pthread_t thread;
+	size_t before;
+
+	maker.size = *(const size_t *)arg;
+	A.free(A.malloc(1));
+	memset(peak, 0, sizeof(peak));
+	before = resident();
+	CHECK_EQ(pthread_barrier_init(&maker.made, NULL, 2), 0);
+	CHECK_EQ(pthread_barrier_init(&maker.over, NULL, 2), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, make_and_wait, NULL), 0);
+	pthread_barrier_wait(&maker.made);
+	CHECK_LE(before + 250 * MIB, resident());
+	for (size_t left = maker.count; left; left--) {
+		size_t at = rnd__below(&rnd, left);
+
+		A.free(peak[at]);
+		peak[at] = peak[left - 1];
+	}
+	check_resident(before + before / 10 + 6 * MIB, "another thread's was freed");
+	A.verify();
+	A.malloc_trim(0);
+	check_resident(before + before / 10 + 3 * MIB, "that was trimmed");
+	pthread_barrier_wait(&maker.over);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	A.verify();
+}
+
+static void a_peak_that_another_thread_frees_goes_back(void)
+{
+	for (size_t i = 0; i < SIZES; i++)
+		in_fresh_process(rise_here_and_fall_there, sizes[i]);
+}
+
+/* Less waits than anybody looks at, until a trim. */
+static void trim_reaches_what_waits_for_others(void)
+{
+	pthread_t thread;
+	size_t count, before;
+
+	A.free(A.malloc(1));
+	CHECK_EQ(pthread_barrier_init(&maker.made, NULL, 2), 0);
+	CHECK_EQ(pthread_barrier_init(&maker.over, NULL, 2), 0);
+	maker.size = 500;
+	memset(peak, 0, sizeof(peak));
+	CHECK_EQ(pthread_create(&thread, NULL, make_and_wait, NULL), 0);
+	pthread_barrier_wait(&maker.made);
+	count = 3 * MIB / maker.size;
+	before = resident();
+	for (size_t b = 0; b < count; b++)
+		A.free(peak[b]);
+#ifndef MT_TEST
+	CHECK_LE(before, resident() + MIB);
+#endif
+	A.malloc_trim(0);
+	CHECK_LE(resident() + 2 * MIB, before);
+	for (size_t b = count; b < maker.count; b++)
+		A.free(peak[b]);
+	pthread_barrier_wait(&maker.over);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	A.verify();
+}
+
 /* One live block at the top pins the break, not the pages below it. */
 static void a_pinned_top_does_not_keep_the_rest(void)
 {
@@ -206,6 +287,8 @@ static const struct test_case cases[] = {
 	CASE(sparse_survivors_do_not_keep_what_lies_between),
 	CASE(a_freed_peak_goes_back_without_a_call),
 	CASE(a_freed_peak_goes_back_in_a_forked_child),
+	CASE(a_peak_that_another_thread_frees_goes_back),
+	CASE(trim_reaches_what_waits_for_others),
 	CASE(a_pinned_top_does_not_keep_the_rest),
 	CASE(the_top_of_the_break_is_returned),
 };
