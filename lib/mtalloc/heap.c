@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "alloc.h"
+#include "verify.h"
 
 __thread struct thread _mt_thread = {
 	.direct = {[0 ... SMALL_MAX / ALIGNMENT] = &_mt_no_span},
@@ -340,3 +341,22 @@ void _mt_heaps_init(void)
 	heap__init(&shared_heap, HEAP_SHARED);
 	have_key = pthread_key_create(&key, thread_ends) == 0;
 }
+
+#ifdef MT_TEST
+void _mt_heaps_verify(void (*visit)(const struct heap *heap))
+{
+	uint32_t count = 0;
+
+	lock__acquire(&heaps_lock);
+	for (const struct heap *heap = orphans; heap; heap = heap->next, count++) {
+		HOLDS(heap->state == HEAP_ORPHAN && !heap->thread, heap);
+		visit(heap);
+	}
+	HOLDS(count == orphan_count, NULL);
+	for (const struct heap *heap = unused; heap; heap = heap->next)
+		HOLDS(heap->state == HEAP_UNUSED && !heap->spans, heap);
+	for (uint32_t i = 1; i <= heap_count; i++)
+		HOLDS(heaps[i] && heaps[i]->id == i, heaps[i]);
+	lock__release(&heaps_lock);
+}
+#endif

@@ -6,7 +6,7 @@
  * program's use of large blocks swings (swing.h): what comes back within the decay time needs no
  * system call and no fault. A first fall keeps nothing.
  */
-#include "internal.h"
+#include "verify.h"
 
 #define CACHE_RANGES 512
 /* Of what is kept, whatever the swing. */
@@ -374,3 +374,32 @@ void _mt_large_info(size_t *blocks, size_t *bytes, size_t *cached)
 	*cached = cache_bytes;
 	lock__release(&large_lock);
 }
+
+#ifdef MT_TEST
+void _mt_large_verify(void)
+{
+	size_t count = 0, bytes = 0;
+
+	lock__acquire(&large_lock);
+	for (size_t i = 0; i < capacity; i++) {
+		if (!table[i].start)
+			continue;
+		HOLDS(place_of(table[i].start) == i, table[i].start);
+		HOLDS(table[i].bytes && table[i].bytes % _mt_os_page == 0, table[i].start);
+		count++;
+		bytes += table[i].bytes;
+	}
+	HOLDS(count == used && used < capacity, NULL);
+	HOLDS(bytes == used_bytes && bytes == swing.level, NULL);
+	bytes = 0;
+	for (size_t i = 0; i < cache_used; i++) {
+		HOLDS(cache[i].bytes && cache[i].bytes % _mt_os_page == 0, cache[i].start);
+		HOLDS(i + 1 == cache_used || cache[i].start + cache[i].bytes < cache[i + 1].start,
+		      cache[i].start);
+		HOLDS(!table[place_of(cache[i].start)].start, cache[i].start);
+		bytes += cache[i].bytes;
+	}
+	HOLDS(bytes == cache_bytes, NULL);
+	lock__release(&large_lock);
+}
+#endif

@@ -8,6 +8,7 @@
  * from the top down.
  */
 #include "region.h"
+#include "verify.h"
 
 /* Dirty free memory that is kept in any case, and the share of the memory in use. */
 #define KEEP_BYTES ((size_t)1 << 20)
@@ -368,3 +369,59 @@ void _mt_span_each(void (*visit)(struct span *span, void *context), void *contex
 	}
 	lock__release(&span_lock);
 }
+
+#ifdef MT_TEST
+/* What stands behind the first granule of a span; how many granules it is. */
+static uint32_t verify_rest(const struct region *region, uint32_t at)
+{
+	struct span *first = &region->spans[at];
+	uint32_t granules = 1;
+
+	if (first->kind == SPAN_ARENA)
+		granules = ARENA_GRANULES;
+	else if (first->kind == SPAN_BIG)
+		granules = (uint32_t)(first->bytes >> GRANULE_SHIFT);
+	HOLDS(granules && at + granules <= region->granules, first->start);
+	for (uint32_t i = at + 1; i < at + granules; i++) {
+		HOLDS(region->spans[i].kind == SPAN_REST, region->spans[i].start);
+		HOLDS(region->spans[i].first == first, region->spans[i].start);
+	}
+	return granules;
+}
+
+void _mt_span_verify(void)
+{
+	uint32_t count = atomic_load_explicit(&_mt_region_count, memory_order_relaxed);
+	size_t dirty = 0, in_use = 0;
+
+	for (uint32_t r = 0; r < count; r++) {
+		const struct region *region = &_mt_regions[r];
+		uint32_t in_span = 0;
+
+		for (uint32_t i = 0; i < region->granules; i++) {
+			const struct span *span = &region->spans[i];
+			bool is_free = span->kind == SPAN_FREE;
+
+			HOLDS(span->clean <= GRANULE_PAGES, span->start);
+			HOLDS(bit__is_set(region->free, i) == is_free, span->start);
+			HOLDS(bit__is_set(region->dirty, i) == (is_free && span->clean), span->start);
+			HOLDS(!is_free || (i / 64 >= region->low_free &&
+					   (!span->clean || i / 64 >= region->low_dirty)),
+			      span->start);
+			if (is_free)
+				dirty += dirty_of(span);
+			if (span->kind != SPAN_NONE)
+				HOLDS(span->start == region->base + ((size_t)i << GRANULE_SHIFT),
+				      span->start);
+			if (span->kind >= SPAN_SLAB)
+				in_span = verify_rest(region, i);
+			HOLDS((in_span != 0) == (span->kind >= SPAN_REST), span->start);
+			in_use += in_span ? GRANULE : 0;
+			in_span -= in_span != 0;
+		}
+		HOLDS(!in_span, region);
+	}
+	HOLDS(dirty == dirty_bytes, NULL);
+	HOLDS(in_use == swing.level, NULL);
+}
+#endif

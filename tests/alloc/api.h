@@ -38,7 +38,8 @@ struct alloc_api {
 	void (*free_aligned_sized)(void *p, size_t alignment, size_t size);
 	/* mtalloc's count of its system calls; NULL for libc's allocator. */
 	struct mt_os_counts (*os_counts)(void);
-	/* Walks every invariant of a debug build and ends the program at one that does not hold. */
+	/* Walks every invariant where the library is built for tests, and ends the program at one that
+	 * does not hold. */
 	void (*verify)(void);
 };
 

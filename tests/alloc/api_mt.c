@@ -26,14 +26,14 @@ static struct mallinfo2 as_mallinfo2(void)
 	return to;
 }
 
-/* Only where the library is built for tests. */
-extern void mt__verify(void) __attribute__((weak));
-
-static void verify(void)
+/* Only where the library is built for tests; there, a missing one does not link. */
+#ifdef MT_TEST
+extern void mt__verify(void);
+#else
+static void mt__verify(void)
 {
-	if (mt__verify)
-		mt__verify();
 }
+#endif
 
 struct alloc_api A = {
 	.malloc = mt_malloc,
@@ -56,7 +56,7 @@ struct alloc_api A = {
 	.free_sized = mt_free_sized,
 	.free_aligned_sized = mt_free_aligned_sized,
 	.os_counts = mt_os_counts,
-	.verify = verify,
+	.verify = mt__verify,
 };
 
 bool alloc__is_mtalloc(void)

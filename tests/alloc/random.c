@@ -357,7 +357,34 @@ static void many_threads(void)
 	A.verify();
 }
 
+#ifdef MT_TEST
+/* Writes over what links the freed block to the next one. */
+static void break_a_list(void *arg)
+{
+	void **first = A.malloc(48), *second = A.malloc(48);
+
+	(void)arg;
+	A.verify();
+	A.free(second);
+	A.free(first);
+	*first = second;
+	A.verify();
+}
+
+/* The walk does look. */
+static void a_broken_heap_is_seen(void)
+{
+	struct outcome out;
+
+	child__run(break_a_list, NULL, &out);
+	outcome__check_trap(&out, NULL, "verify");
+}
+#endif
+
 static const struct test_case cases[] = {
+#ifdef MT_TEST
+	CASE(a_broken_heap_is_seen),
+#endif
 	CASE(one_thread),
 	CASE(one_thread_verified_at_each_step),
 	CASE(many_threads),
