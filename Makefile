@@ -128,16 +128,22 @@ MT_KINDS := shared static prefixed test mutant
 $(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o)))
 MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
 
+# The agent, which is preloaded into what memtrace runs.
+AGENT := $(O)/libmemtrace-agent.so
+AGENT_SRC := $(sort $(wildcard lib/agent/*.c) lib/trace/producer.c)
+AGENT_OBJ := $(AGENT_SRC:%.c=$(O)/agent/%.o)
+
 MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
-.PHONY: all progs unit mtalloc mutants bench-progs bench-alloc-progs install uninstall clean check \
-	check-root learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
+.PHONY: all progs unit mtalloc mutants agent bench-progs bench-alloc-progs install uninstall clean \
+	check check-root learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
 	format-check lint help FORCE
-all: $(O)/memtrace mtalloc
+all: $(O)/memtrace mtalloc agent
 
 mtalloc: $(MT_LIBS)
 mutants: $(O)/libmtalloc-mutant.so
+agent: $(AGENT)
 progs: $(PROGS)
 unit: $(UNIT)
 bench-progs: $(BENCH) $(FLOOR)
@@ -149,7 +155,7 @@ $(O)/.config: FORCE
 	@mkdir -p $(@D)
 	@{ printf '%s\n' $(call quote,$(CC) $(ALL_CFLAGS)) $(call quote,$(ALL_LDFLAGS) $(LIBS)) \
 		$(call quote,$(CLANG) $(BPF_CFLAGS)) $(call quote,$(CXX) $(PROG_CFLAGS)) \
-		$(call quote,$(USER_SRC) $(MT_SRC)); $(CC) --version; } >$@.new
+		$(call quote,$(USER_SRC) $(MT_SRC) $(AGENT_SRC)); $(CC) --version; } >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 quote = '$(subst ','\'',$(1))'
@@ -220,6 +226,22 @@ $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a $(O)/libmtalloc-test.a:
 	@# One object: whoever takes one name of libc's malloc from it shall get all of them.
 	$(Q)$(LD) -r -o $@.o $^ && rm -f $@ && ar rcs $@ $@.o && rm -f $@.o
 
+# It is called by whoever allocates, before main() and with any libc: no stack protector, no
+# fortified functions, no library of its own. Its frames can be unwound through.
+AGENT_CFLAGS := -std=gnu17 $(WARN) -I. -D_GNU_SOURCE -fPIC -fvisibility=hidden -fno-builtin-malloc \
+	-fno-builtin-calloc -fno-builtin-free -ftls-model=initial-exec -fno-stack-protector \
+	-fcf-protection=none -fasynchronous-unwind-tables -fexceptions $(CPPFLAGS) $(CFLAGS)
+
+$(O)/agent/%.o: %.c $(O)/.config
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(AGENT_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+$(AGENT): $(AGENT_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -nostdlib -Wl,-soname,$(@F) -Wl,-z,relro,-z,now -Wl,-z,nodelete $(LDFLAGS) \
+		-o $@ $^
+
 $(O)/tests/unit/%: tests/unit/%.c $(O)/libmemtrace.a $(O)/.config | $(O)/.deps-test
 	$(call say,TEST,$@)
 	@mkdir -p $(@D)
@@ -286,7 +308,7 @@ $(FLOOR): tests/bench/floor/floor.c $(FLOOR).skel.h $(O)/.config
 	$(call say,BENCH,$@)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -I$(@D) $(LIB_CFLAGS) $(DEPFLAGS) -o $@ $< $(LIBS)
 
--include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d))
+-include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d)) $(AGENT_OBJ:%=%.d)
 -include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
 	$(ALLOC_BENCH:%=%.d) $(FLOOR).d $(FLOOR).bpf.o.d
 
@@ -309,6 +331,7 @@ install: all
 	$(if $(MAN),install -D -m 644 $(MAN) '$(MANDIR)/memtrace.8')
 	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) '$(COMPDIR)/memtrace')
 	install -D -m 644 -t '$(DOCDIR)' LICENSE $(wildcard README.md)
+	install -D -m 755 $(AGENT) '$(LIBDIR)/memtrace/libmemtrace-agent.so'
 	install -D -m 755 $(O)/libmtalloc.so '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)'
 	ln -sf libmtalloc.so.$(MT_VERSION) '$(LIBDIR)/libmtalloc.so.0'
 	ln -sf libmtalloc.so.0 '$(LIBDIR)/libmtalloc.so'
@@ -325,6 +348,8 @@ uninstall:
 	rm -f '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)' '$(LIBDIR)/libmtalloc.so.0' \
 		'$(LIBDIR)/libmtalloc.so' '$(LIBDIR)/libmtalloc.a' '$(LIBDIR)/libmtalloc-prefixed.a' \
 		'$(INCDIR)/mtalloc.h' '$(MAN3DIR)/mtalloc.3' '$(PCDIR)/mtalloc.pc'
+	rm -f '$(LIBDIR)/memtrace/libmemtrace-agent.so'
+	if [ -d '$(LIBDIR)/memtrace' ]; then rmdir '$(LIBDIR)/memtrace'; fi
 	if [ -d '$(DOCDIR)' ]; then rmdir '$(DOCDIR)'; fi
 
 clean:

@@ -13,7 +13,8 @@
  *   hook        an entry point of an allocator that has a probe
  *   owner       of a kernel event: the allocator call that its thread was inside of, named by
  *               that call's start_ns, which is unique on a thread (key: tid and start_ns); 0: it
- *               was inside none
+ *               was inside none. With OWNER_TICKS it is the call's start as the ring plane
+ *               (lib/trace/ring.h) counts it, which the collector turns into start_ns
  *
  * Every record begins with struct rec. Times are CLOCK_MONOTONIC nanoseconds;
  * rec.ts_ns is when the thing was over (a call returned, a fault was served).
@@ -61,6 +62,8 @@ enum rec_kind {
 	(1 << 3) /* taken by the kernel on the process's behalf (read(2) and the like) */
 #define FAULT_MAJOR (1 << 4) /* had to wait for a device */
 #define FAULT_NO_ENTRY (1 << 5) /* its beginning was not seen: service time and access unknown */
+
+#define OWNER_TICKS (1ULL << 63)
 
 /* rec.flags of REC_BRK .. REC_MPROTECT */
 #define CALL_COMPAT (1 << 0) /* made through the 32-bit system call table */
@@ -309,7 +312,9 @@ struct rec_hook {
 	char path[HOOK_PATH_BYTES]; /* of the file, cut at the front if it is too long */
 };
 
-/* What a process's heap plane is. tgid: the process; aux: number of hooks in the file. */
+/* What a process's heap plane is. tgid: the process; aux: number of hooks in the file. flags:
+ * ALLOCATOR_*. */
+#define ALLOCATOR_RING (1 << 0) /* no hooks: code inside the process hands its calls over */
 struct rec_allocator {
 	struct rec h;
 	__u64 ino; /* the file that its hooks are in; 0: none was found */

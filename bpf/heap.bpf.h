@@ -196,6 +196,48 @@ static __always_inline __u64 task__trampoline(struct task_struct *t)
 	return area ? BPF_CORE_READ(area, vaddr) : 0;
 }
 
+/* The ring plane: code inside the process tells which call a thread is in. */
+
+const volatile __u32 cfg_ring; /* there is one */
+
+/* tgid -> where its threads have their struct ring_call, from %fs */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* set by the collector */
+	__type(key, __u32);
+	__type(value, __s64);
+} ring_calls SEC(".maps");
+
+/* As in lib/trace/ring.h. */
+struct ring_call {
+	__u64 start, sp;
+};
+
+/* The call that this thread is in by the ring plane's account. 0: in none, or not known. */
+static __always_inline __u64 ring__call(struct task_struct *t, __u64 *sp)
+{
+	__u32 tgid = t->tgid;
+	struct ring_call c;
+	__s64 *at;
+
+	if (!cfg_ring)
+		return 0;
+	at = bpf_map_lookup_elem(&ring_calls, &tgid);
+	if (!at || bpf_probe_read_user(&c, sizeof(c), (void *)(t->thread.fsbase + *at)))
+		return 0;
+	*sp = c.sp;
+	return c.start;
+}
+
+/* A new image has another one, or none; a process that has ended none. */
+static __always_inline void ring__forget(struct task_struct *t)
+{
+	__u32 tgid = t->tgid;
+
+	if (cfg_ring)
+		bpf_map_delete_elem(&ring_calls, &tgid);
+}
+
 static __always_inline int task__on_altstack(struct task_struct *t, __u64 sp)
 {
 	return sp - t->sas_ss_sp < t->sas_ss_size;
@@ -218,6 +260,12 @@ static __always_inline int heap__alive(struct thread_state *s, struct task_struc
 /* The owner of a kernel event on this thread, whose user stack pointer is sp. */
 static __always_inline __u64 heap__owner(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
+	__u64 call_sp = 0, start = ring__call(t, &call_sp);
+
+	if (start)
+		return sp < call_sp && !(s->heap_signals && s->ring_start == start) ?
+			       start | OWNER_TICKS :
+			       0;
 	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet || !heap__alive(s, t, sp))
 		return 0;
 	return s->heap.start_ns;
@@ -392,9 +440,17 @@ int BPF_PROG(heap_signal, int sig, struct kernel_siginfo *info, struct k_sigacti
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct thread_state *s = thread__current(t);
+	__u64 call_sp, start;
 
 	/* 0 and 1 are SIG_DFL and SIG_IGN: no handler is going to run. */
-	if (s && s->heap.start_ns && (unsigned long)ka->sa.sa_handler > 1)
+	if (!s || (unsigned long)ka->sa.sa_handler <= 1)
+		return 0;
+	start = ring__call(t, &call_sp);
+	if (start && s->ring_start != start) {
+		s->ring_start = start;
+		s->heap_signals = 0;
+	}
+	if (start || s->heap.start_ns)
 		s->heap_signals++;
 	return 0;
 }

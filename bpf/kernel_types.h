@@ -24,6 +24,12 @@ struct thread_info {
 	__u32 status;
 };
 
+/* Of a task that runs, too: what sets the register in user mode goes through the kernel, or is
+ * a thread library that has set it so before. */
+struct thread_struct {
+	unsigned long fsbase;
+};
+
 struct super_block {
 	__u32 s_dev;
 };
@@ -152,6 +158,7 @@ struct task_struct {
 	struct uprobe_task *utask;
 	struct bpf_local_storage *bpf_storage;
 	unsigned long sas_ss_sp, sas_ss_size;
+	struct thread_struct thread;
 };
 
 struct bpf_iter_meta {

@@ -82,6 +82,7 @@ struct thread_state {
 	__u32 zero;
 	__u32 heap_signals; /* handlers that run within the call below */
 	struct heap_call heap;
+	__u64 ring_start; /* the ring plane's call that heap_signals is about */
 	__u64 sample_left; /* bytes to the next sample; 0: to be drawn */
 };
 

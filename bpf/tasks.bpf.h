@@ -161,6 +161,7 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	s->waits_for_exec = EXEC_DONE;
 	s->armed = 1;
 	s->heap.start_ns = 0;
+	ring__forget(t);
 	/* Else an address space that comes where an old one was could be taken for it. */
 	if (t->personality & ADDR_NO_RANDOMIZE)
 		code__forget_all();
@@ -237,6 +238,8 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	sig = t->signal;
 	last = sig->live.counter == 0;
 	code = sig->group_exit_code;
+	if (last)
+		ring__forget(t);
 	r = record__reserve(ring, REC_EXIT, sizeof(*r));
 	if (!r)
 		return 0;

@@ -22,6 +22,8 @@
 #define TOP_MAX 1000000
 #define COMM_MAX 15 /* TASK_COMM_LEN without the NUL */
 #define BUFFER_MIN_BYTES (4ULL << 10) /* a ring is at least a page */
+#define RING_MIN_BYTES (4ULL << 10)
+#define RING_MAX_BYTES (256ULL << 20)
 #define BYTES_MAX (4ULL << 30)
 #define MACHINE_SAMPLE_BYTES (512UL << 10)
 #define DURATION_MAX_NS INT64_MAX /* what a timer can hold */
@@ -39,6 +41,7 @@ enum {
 	OPT_PLANES,
 	OPT_SAMPLE,
 	OPT_ON_OVERRUN,
+	OPT_RING,
 	OPT_IDS
 };
 
@@ -68,6 +71,7 @@ static const struct option long_options[] = {
 	{"planes", required_argument, NULL, OPT_PLANES},
 	{"sample", required_argument, NULL, OPT_SAMPLE},
 	{"on-overrun", required_argument, NULL, OPT_ON_OVERRUN},
+	{"ring", required_argument, NULL, OPT_RING},
 	{NULL, 0, NULL, 0},
 };
 
@@ -238,6 +242,23 @@ static int parse_buffer(const char *value, size_t *out)
 	return err;
 }
 
+static int parse_ring(const char *value, size_t *out)
+{
+	int err = parse_bytes(OPT_RING, value, out);
+
+	if (!err && (*out < RING_MIN_BYTES || *out > RING_MAX_BYTES))
+		return bad_value(OPT_RING, value, "not from 4 KiB to 256 MiB");
+	return err;
+}
+
+static int parse_overrun(const char *value, bool *drop)
+{
+	*drop = strcmp(value, "drop") == 0;
+	if (!*drop && strcmp(value, "block") != 0)
+		return bad_value(OPT_ON_OVERRUN, value, "neither block nor drop");
+	return 0;
+}
+
 static int parse_sample(const char *value, uint64_t *out)
 {
 	int err = parse_bytes(OPT_SAMPLE, value, out);
@@ -256,9 +277,9 @@ static int parse_heap(const char *value, enum heap_choice *out)
 	else if (strcmp(value, "none") == 0)
 		*out = HEAP_CHOICE_NONE;
 	else if (strcmp(value, "ring") == 0)
-		return bad_value(OPT_HEAP, value, "not built yet");
+		*out = HEAP_CHOICE_RING;
 	else
-		return bad_value(OPT_HEAP, value, "not a heap plane (try auto, uprobe, none)");
+		return bad_value(OPT_HEAP, value, "not a heap plane (try auto, ring, uprobe, none)");
 	return 0;
 }
 
@@ -391,7 +412,11 @@ static int take_value(struct options *o, int id, const char *value)
 		return add_symbol(o, value);
 	case OPT_SAMPLE:
 		return parse_sample(value, &o->sample_bytes);
-	default: /* -o, --on-overrun */
+	case OPT_RING:
+		return parse_ring(value, &o->ring_bytes);
+	case OPT_ON_OVERRUN:
+		return parse_overrun(value, &o->drop);
+	default: /* -o */
 		return not_built(id, value);
 	}
 }
@@ -532,8 +557,15 @@ static int check_conflicts(const struct line *line, const char *word)
 /* What only a heap plane can do, without one. */
 static int check_heap(const struct line *line, const struct options *o)
 {
+	static const int ringing[] = {OPT_RING, OPT_ON_OVERRUN};
 	static const int needing[] = {OPT_SAMPLE, OPT_ALLOCATOR, OPT_ALLOCATOR_SYMBOL};
 
+	if (o->heap == HEAP_CHOICE_RING && line->word != WORD_COMMAND)
+		return usage_error("--heap=ring without a command: it is for what memtrace launches");
+	for (size_t i = 0; i < sizeof(ringing) / sizeof(ringing[0]); i++)
+		if (line->given[ringing[i]] && line->word != WORD_COMMAND)
+			return usage_error("--%s without a command: it is about what memtrace launches",
+					   option_name(ringing[i]));
 	for (size_t i = 0; i < sizeof(needing) / sizeof(needing[0]); i++)
 		if (line->given[needing[i]] && o->heap == HEAP_CHOICE_NONE)
 			return usage_error("--%s without a heap plane (--heap=none or --planes kernel)",
@@ -647,7 +679,9 @@ void cli__help(void)
 	      "      --cgroup PATH     with -a: processes of that cgroup only\n"
 	      "      --buffer SIZE     all event buffers together (64K, 16M, 1GiB)\n"
 	      "      --planes kernel   leave out the allocator's calls (kernel,heap)\n"
-	      "      --heap HOW        how those are seen: auto, uprobe, none\n"
+	      "      --heap HOW        how those are seen: auto, ring, uprobe, none\n"
+	      "      --ring SIZE       with rings: a thread's (4M)\n"
+	      "      --on-overrun HOW  with rings that are full: block the program, or drop and count\n"
 	      "      --sample SIZE     one allocation in so many bytes, on the average\n"
 	      "      --allocator PATH  the file that serves malloc, when it is not found\n"
 	      "      --allocator-symbol NAME, OP=NAME\n"

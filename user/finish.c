@@ -34,9 +34,9 @@ static int finish__drain(struct session *s, struct event_counts *counts, uint64_
 	int err;
 
 	do {
-		err = kernel__poll(s->kernel, true);
+		err = session__poll(s, true);
 		if (!err)
-			err = kernel__counts(s->kernel, counts, delivered);
+			err = session__counts(s, counts, delivered);
 		if (err)
 			return err;
 		balanced = sum((uint64_t *)counts->seen) ==
@@ -114,6 +114,24 @@ static void finish__heap_notes(struct report *r, const struct event_counts *coun
 			incomplete ? "of those from before the probes were in place; and " : "");
 }
 
+static void finish__ring_notes(const struct session *s, struct report *r)
+{
+	struct ring_plane_notes n;
+
+	if (!s->ring)
+		return;
+	ring_plane__notes(s->ring, &n);
+	if (n.malformed)
+		report__note(r, "%lu records in rings made no sense and were not used", n.malformed);
+	if (n.gave_up)
+		report__note(
+			r,
+			"%u processes (%d is one) stopped handing over their allocator's calls, since "
+			"memtrace read nothing for 100 ms: what they did after %.6f s is not known",
+			n.gave_up, n.gave_up_pid,
+			n.gave_up_ns > s->start_ns ? (double)(n.gave_up_ns - s->start_ns) / 1e9 : 0);
+}
+
 static void finish__notes(struct session *s, struct report *r, const struct event_counts *counts,
 			  bool unbalanced)
 {
@@ -136,6 +154,7 @@ static void finish__notes(struct session *s, struct report *r, const struct even
 			     "%lu set-id programs were executed: the kernel drops fault events at that moment; "
 			     "their faults before memtrace opened new ones are missing",
 			     s->secure_execs);
+	finish__ring_notes(s, r);
 	finish__heap_notes(r, counts);
 	if (!r->seen)
 		report__note(r, "the probes were in place: system calls brk, mmap, munmap, mremap, madvise, "
@@ -231,6 +250,8 @@ int finish__report(struct session *s)
 	err = s->plane ? plane__detach(s->plane) : 0;
 	if (err)
 		log__warn("what the probes counted cannot be read: %s", strerror(-err));
+	if (s->ring)
+		ring_plane__close(s->ring);
 	kernel__detach(s->kernel);
 	unbalanced = finish__drain(s, &counts, delivered);
 	err = unbalanced < 0 ? unbalanced : kernel__threads(s->kernel, add_thread, s->model);

@@ -250,7 +250,7 @@ int live__table(struct session *s)
 	t.interval_s = (now - (s->live_ns ? s->live_ns : s->start_ns)) / 1e9;
 	s->live_ns = now;
 	if (!err)
-		err = kernel__counts(s->kernel, &counts, delivered);
+		err = session__counts(s, &counts, delivered);
 	if (!err) {
 		model__processes(s->model, p, n);
 		for (i = 0; i < n; i++) {

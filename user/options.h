@@ -21,7 +21,7 @@ enum {
 	EXIT_NOT_FOUND = 127,
 };
 
-enum heap_choice { HEAP_CHOICE_AUTO, HEAP_CHOICE_UPROBE, HEAP_CHOICE_NONE };
+enum heap_choice { HEAP_CHOICE_AUTO, HEAP_CHOICE_RING, HEAP_CHOICE_UPROBE, HEAP_CHOICE_NONE };
 
 struct options {
 	enum mode mode;
@@ -43,6 +43,8 @@ struct options {
 	char **symbols; /* --allocator-symbol NAME, each */
 	size_t nsymbols;
 	uint64_t sample_bytes; /* 0: every call */
+	size_t ring_bytes; /* --ring: of a thread's ring; 0: default */
+	bool drop; /* --on-overrun=drop */
 	size_t top; /* default 10 */
 	bool verbose, quiet;
 };

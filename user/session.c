@@ -26,6 +26,7 @@
 #include "user/session_internal.h"
 #include "user/util/log.h"
 
+#define POLL_RING_MS 1
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 40
 #define POLL_LAST_MS \
@@ -108,8 +109,11 @@ static void session__look_up(struct session *s, const struct rec_fault *f)
 static void session__take(void *ctx, const struct rec *r, size_t len)
 {
 	struct session *s = ctx;
+	union ring_owned copy;
 	int err;
 
+	if (s->ring)
+		r = ring_plane__own(s->ring, r, &copy);
 	if (s->matching && !model__knows(s->model, r->tgid) &&
 	    (is_call(r->kind) || r->kind == REC_FAULT || r->kind == REC_FORK || r->kind == REC_EXIT))
 		session__meet(s, r->tgid);
@@ -130,6 +134,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	session__note_code(s, r);
 	if (s->plane && r->kind != REC_EXIT)
 		plane__note(s->plane, r);
+	if (s->ring)
+		ring_plane__note(s->ring, r);
 	if (r->kind == REC_EXIT)
 		s->exits++;
 	if (r->kind == REC_EXEC && r->flags & EXEC_SECURE) {
@@ -182,6 +188,7 @@ static int session__open_kernel(struct session *s)
 		.cgroup = s->o->cgroup,
 		.buffer_bytes = s->o->buffer_bytes,
 		.heap = s->o->heap != HEAP_CHOICE_NONE,
+		.ring = s->ring != NULL,
 		.sample_bytes = s->o->sample_bytes,
 		.sink = session__take,
 		.sink_ctx = s,
@@ -190,6 +197,31 @@ static int session__open_kernel(struct session *s)
 
 	s->kernel = kernel__new(&k, &status);
 	return s->kernel ? 0 : status;
+}
+
+/* The ring plane, if the command can have it. 0 or -errno, after a message. */
+static int session__open_ring(struct session *s)
+{
+	const struct options *o = s->o;
+	struct ring_plane_opts r = {
+		.ring_bytes = o->ring_bytes,
+		.sample_bytes = o->sample_bytes,
+		.drop = o->drop,
+		.only_root = o->no_follow,
+		.sink = session__take,
+		.ctx = s,
+	};
+	const char *why;
+
+	if (o->heap != HEAP_CHOICE_RING)
+		return 0;
+	why = ring_plane__unfit(o->argv[0]);
+	if (why) {
+		log__warn("%s: %s: its allocator's calls are traced by uprobes", o->argv[0], why);
+		return 0;
+	}
+	s->ring = ring_plane__new(&r);
+	return s->ring ? 0 : -EIO;
 }
 
 /* 0 or -ENOMEM. */
@@ -205,7 +237,7 @@ static int session__open_plane(struct session *s)
 		.sink_ctx = s,
 	};
 
-	if (o->heap == HEAP_CHOICE_NONE)
+	if (o->heap == HEAP_CHOICE_NONE || s->ring)
 		return 0;
 	s->plane = plane__new(s->kernel, &p);
 	if (!s->plane)
@@ -225,11 +257,20 @@ static int session__begin(struct session *s)
 			return EXIT_FAIL;
 	if (o->json && output__open(&s->json, o->json_path))
 		return EXIT_FAIL;
-	if (o->argv && launch__prepare(&s->launch, o->argv, o->user))
+	if (session__open_ring(s))
+		return EXIT_FAIL;
+	if (o->argv && launch__prepare(&s->launch, o->argv, o->user,
+				       s->ring ? ring_plane__library(s->ring) : NULL,
+				       s->ring ? ring_plane__address(s->ring) : NULL))
 		return EXIT_FAIL;
 	status = session__open_kernel(s);
 	if (status)
 		return status;
+	if (s->ring) {
+		ring_plane__set_root(s->ring, s->launch.pid);
+		if (ring_plane__join(s->ring, s->kernel))
+			return EXIT_FAIL;
+	}
 	s->start_ns = clock__now();
 	s->stream.start_ns = s->start_ns;
 	s->model = model__new(s->start_ns);
@@ -261,6 +302,16 @@ static void count_thread(void *ctx, const struct task_row *row)
 	++*(size_t *)ctx;
 }
 
+int session__counts(const struct session *s, struct event_counts *counts,
+		    uint64_t delivered[REC_KINDS])
+{
+	int err = kernel__counts(s->kernel, counts, delivered);
+
+	if (!err && s->ring)
+		ring_plane__counts(s->ring, counts, delivered);
+	return err;
+}
+
 /* From time to time: losses for the stream, and whether there is anyone left whose end was lost. */
 static bool session__check(struct session *s)
 {
@@ -269,7 +320,7 @@ static bool session__check(struct session *s)
 	size_t threads = 0;
 	unsigned i;
 
-	if (now < s->next_check_ns || kernel__counts(s->kernel, &counts, delivered))
+	if (now < s->next_check_ns || session__counts(s, &counts, delivered))
 		return true;
 	s->next_check_ns = now + CHECK_NS;
 	live__note_gaps(s, &counts);
@@ -306,6 +357,30 @@ static bool session__signal(struct session *s)
 	return true;
 }
 
+/* How long nobody needs to look: rings fill in some milliseconds. */
+static int session__patience(const struct session *s)
+{
+	double fill = s->ring ? ring_plane__fill(s->ring) : 0;
+
+	if (fill > 0.05)
+		return fill > 0.25 ? 0 : POLL_RING_MS;
+	return kernel__fill(s->kernel) > 0.05 || fill > 0 ? POLL_BUSY_MS : POLL_IDLE_MS;
+}
+
+int session__poll(struct session *s, bool last)
+{
+	int err = 0;
+
+	kernel__begin_poll(s->kernel);
+	if (s->ring)
+		err = ring_plane__look(s->ring);
+	if (!err)
+		err = kernel__poll(s->kernel, last);
+	if (s->ring)
+		ring_plane__tidy(s->ring);
+	return err;
+}
+
 static void session__loop(struct session *s)
 {
 	int timeout = POLL_BUSY_MS;
@@ -331,10 +406,8 @@ static void session__loop(struct session *s)
 		}
 		if (s->stop_ns && clock__now() >= s->stop_ns)
 			go_on = false;
-		timeout = ended				 ? POLL_LAST_MS :
-			  kernel__fill(s->kernel) > 0.05 ? POLL_BUSY_MS :
-							   POLL_IDLE_MS;
-		session__fail(s, kernel__poll(s->kernel, false));
+		timeout = ended ? POLL_LAST_MS : session__patience(s);
+		session__fail(s, session__poll(s, false));
 		if (s->plane)
 			session__fail(s, plane__work(s->plane));
 		if (s->o->stream && fflush(s->text))
@@ -372,6 +445,7 @@ static int session__wait_command(struct session *s)
 static void session__free(struct session *s)
 {
 	plane__free(s->plane);
+	ring_plane__free(s->ring);
 	kernel__free(s->kernel);
 	hold__free(s->hold);
 	names__free(s->names);

@@ -11,6 +11,7 @@
 #include "user/source/kernel.h"
 #include "user/source/launch.h"
 #include "user/source/process.h"
+#include "user/source/ring/ring.h"
 #include "user/source/uprobe/plane.h"
 #include "user/view/view.h"
 #include "user/wait.h"
@@ -20,7 +21,8 @@ struct session {
 	struct model *model;
 	struct names *names;
 	struct kernel *kernel;
-	struct plane *plane; /* the heap plane; NULL: none */
+	struct plane *plane; /* the heap plane by uprobes; NULL: none */
+	struct ring_plane *ring; /* the one by rings; NULL: none */
 	struct launch launch; /* pid 0: no command */
 	struct waiter wait;
 	FILE *text; /* where text goes */
@@ -42,5 +44,12 @@ struct session {
 	uint64_t live_ns;
 	int err; /* the first failure: ends the run */
 };
+
+/* Hand on what has come; last: all of it. 0 or -errno. */
+int session__poll(struct session *s, bool last);
+
+/* What all planes have counted. 0 or -errno. */
+int session__counts(const struct session *s, struct event_counts *counts,
+		    uint64_t delivered[REC_KINDS]);
 
 #endif /* MEMTRACE_SESSION_INTERNAL_H */

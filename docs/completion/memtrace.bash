@@ -57,7 +57,9 @@ _memtrace_value() # option typed
 	--planes) mapfile -t COMPREPLY < <(compgen -W 'kernel kernel,heap' -- "$2") ;;
 	--sample) mapfile -t COMPREPLY < <(compgen -W '64K 512K 4M' -- "$2") ;;
 	--allocator) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
-	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto uprobe none' -- "$2") ;;
+	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto ring uprobe none' -- "$2") ;;
+	--ring) mapfile -t COMPREPLY < <(compgen -W '256K 1M 4M 16M' -- "$2") ;;
+	--on-overrun) mapfile -t COMPREPLY < <(compgen -W 'block drop' -- "$2") ;;
 	--comm) _memtrace_comms "$2" ;;
 	--cgroup) _memtrace_cgroups "$2" ;;
 	*) return 1 ;;
@@ -81,8 +83,8 @@ _memtrace()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} word equals=''
 	local options='--pid --all --duration --interval --stream --json --top --no-follow --user
-		--comm --cgroup --buffer --planes --heap --sample --allocator --allocator-symbol
-		--verbose --quiet --help --version'
+		--comm --cgroup --buffer --planes --heap --ring --on-overrun --sample --allocator
+		--allocator-symbol		--verbose --quiet --help --version'
 	local -i i
 
 	COMPREPLY=()
@@ -107,7 +109,8 @@ _memtrace()
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=2
 			;;
 		-[pdiun] | --pid | --duration | --interval | --user | --top | --comm | --cgroup | \
-			--buffer | --planes | --heap | --sample | --allocator | --allocator-symbol)
+			--buffer | --planes | --heap | --ring | --on-overrun | --sample | --allocator | \
+			--allocator-symbol)
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=1
 			i+=1
 			;;

@@ -20,7 +20,9 @@
  *   hello. So it never reads a layout that it did not write itself, the memory cannot be taken
  *   away under it (SIGBUS), and the target makes no file (RLIMIT_FSIZE would kill it). Once
  *   mapped the target needs no descriptor: it may close all of them, or install a filter.
- * - Rings come last: where the address space is limited a target maps fewer of them.
+ * - Rings come last: where the address space is limited a target maps fewer of them. Slots are taken
+ *   from the first on, and the first have the longer rings: a program of a thousand threads has
+ *   not a thousand times the memory of one.
  * - A ring has one writer and one reader. A record is written with plain stores, then head is
  *   stored with release: on x86 no instruction more than the store. The writer reads tail only when
  *   its own copy of it says that the ring is full. head and tail are on cache lines of their own.
@@ -113,23 +115,32 @@ struct ring_header {
 	uint32_t header_bytes; /* of this struct, for those that know a shorter one */
 	uint64_t bytes; /* of the segment */
 	uint64_t base_ticks;
-	uint32_t slots, records; /* how many rings, of how many records (a power of two) */
+	uint32_t slots; /* how many rings */
+	uint32_t records; /* of the first `wide` of them, */
+	uint32_t wide;
+	uint32_t few_records; /* and of the others. Powers of two */
 	uint64_t slots_at, stacks_at, stacks_bytes, rings_at; /* offsets in the segment */
 	uint64_t sample_bytes; /* 0: every call */
 	uint32_t clock; /* RING_CLOCK_* */
 	uint32_t on_full; /* RING_ON_FULL_* */
 	uint32_t stack_frames; /* at most so many; 0: no stacks are wanted */
 	uint32_t pad0;
-	uint64_t pad1[4];
+	uint64_t pad1[3];
 	/* By the collector, at any time. */
 	uint32_t closed; /* 1: nothing is to be written any more */
 	uint32_t pad2[15];
 	/* By the target. */
 	uint64_t gave_up_ticks; /* when it stopped for good, because the collector did not read; 0: never */
 	uint64_t unslotted; /* calls of threads for which there was no slot */
-	uint64_t unslotted_frees; /* of these, those that free */
-	uint64_t pad3[5];
+	uint64_t mapped_at, mapped_bytes; /* where it has the segment */
+	uint64_t pad3[4];
 };
+
+/* The first record of slot i's ring, counted from rings_at. */
+static inline uint64_t ring__first(uint64_t i, uint32_t wide, uint32_t records, uint32_t few_records)
+{
+	return i < wide ? i * records : (uint64_t)wide * records + (i - wide) * few_records;
+}
 
 /* A process that wants to be traced says (SOCK_SEQPACKET, one message each way): */
 enum ring_hello_kind {
@@ -145,15 +156,18 @@ struct ring_hello {
 	int64_t call_at; /* where each thread's struct ring_call is, from its %fs base */
 	uint64_t allocator; /* the address of the malloc that is wrapped */
 	uint64_t producer; /* an address in the code of the wrapper */
-	char text[128];
+	char text[128]; /* the allocator's file; or why it cannot be traced */
 };
 
-/* And is answered; the segment's descriptor comes along when err is 0. */
+/* And is answered; the segment's descriptor comes along when err is 0. A target that cannot map it
+ * says RING_HELLO_UNABLE on the same connection; one that has closes it. */
 struct ring_welcome {
 	uint64_t magic;
 	uint32_t version;
 	int32_t err;
 	uint64_t bytes;
+	uint64_t least_bytes; /* of it, with a single ring */
+	uint64_t pad;
 };
 
 /*
@@ -173,8 +187,8 @@ _Static_assert(sizeof(struct ring_slot) == 3 * 64 + 8 * (HEAP_OPS + 16), "ring_s
 _Static_assert(sizeof(struct ring_slot) % 64 == 0, "a slot fills cache lines");
 _Static_assert(sizeof(struct ring_header) == 256, "ring_header");
 _Static_assert(sizeof(struct ring_hello) == 24 + RING_TOKEN_BYTES + 24 + 128, "ring_hello");
-_Static_assert(sizeof(struct ring_welcome) == 24, "ring_welcome");
-_Static_assert(HEAP_OPS <= RING_THREAD, "the functions' numbers are below the other kinds");
+_Static_assert(sizeof(struct ring_welcome) == 40, "ring_welcome");
+_Static_assert((int)HEAP_OPS <= (int)RING_THREAD, "the functions' numbers are below the other kinds");
 #endif
 
 #endif /* MEMTRACE_RING_H */

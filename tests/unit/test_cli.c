@@ -372,8 +372,8 @@ static void test_not_built_yet(void **state)
 	refused("report file", EXIT_USAGE, "report: not built yet");
 	refused("report", EXIT_USAGE, "memtrace -- report");
 	refused("-o file -p 1", EXIT_USAGE, "--output: \"file\": not built yet");
-	refused("--heap=ring -a", EXIT_USAGE, "--heap: \"ring\": not built yet");
-	refused("--on-overrun=block -a", EXIT_USAGE, "--on-overrun: \"block\": not built yet");
+	refused("--heap=ring -a", EXIT_USAGE, "--heap=ring without a command");
+	refused("--on-overrun=block -a", EXIT_USAGE, "--on-overrun without a command");
 }
 
 static void test_heap_plane(void **state)
@@ -420,6 +420,17 @@ static void test_heap_plane(void **state)
 	assert_int_equal(r->options.sample_bytes, 0);
 	run__free(r);
 
+	r = good("--heap=ring --ring 64K --on-overrun=drop ls");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_RING);
+	assert_int_equal(r->options.ring_bytes, 64 << 10);
+	assert_true(r->options.drop);
+	run__free(r);
+	r = good("--heap=ring --on-overrun=block ls");
+	assert_false(r->options.drop);
+	run__free(r);
+	refused("--heap=ring -p 1", EXIT_USAGE, "--heap=ring without a command");
+	refused("--ring 1K ls", EXIT_OWN_FAILURE, "--ring: \"1K\": not from 4 KiB");
+	refused("--on-overrun=wait ls", EXIT_OWN_FAILURE, "neither block nor drop");
 	refused("--heap=yes -p 1", EXIT_USAGE, "--heap: \"yes\": not a heap plane");
 	refused("--planes heap -p 1", EXIT_USAGE, "--planes: \"heap\": not a list of planes");
 	refused("--sample 0 -p 1", EXIT_USAGE, "--sample: \"0\": must be more than 0");

@@ -211,6 +211,84 @@ static void equal_times_keep_their_order(void **state)
 		free(r[i]);
 }
 
+/* Feeds: lanes that make their records when asked. */
+
+#define FEEDS 7
+
+struct feed {
+	struct order_feed f; /* first */
+	uint64_t times[200];
+	unsigned n, next;
+};
+
+static struct {
+	uint64_t last_ns;
+	unsigned count, backwards;
+} fed;
+
+static void take_fed(void *ctx, const struct rec *r, size_t len)
+{
+	(void)ctx;
+	assert_int_equal(len, sizeof(*r));
+	fed.backwards += r->ts_ns < fed.last_ns;
+	fed.last_ns = r->ts_ns;
+	fed.count++;
+}
+
+static void feed__hand_on(struct order_feed *f, struct order *o, uint64_t until_ns)
+{
+	struct feed *me = (struct feed *)f;
+
+	assert_true(f->next_ns <= until_ns);
+	while (me->next < me->n && me->times[me->next] <= until_ns) {
+		struct rec r = {.kind = REC_HEAP, .ts_ns = me->times[me->next++]};
+
+		order__deliver(o, &r, sizeof(r));
+	}
+	f->next_ns = me->next < me->n ? me->times[me->next] : UINT64_MAX;
+}
+
+static void feeds_are_merged_with_lanes(void **state)
+{
+	static struct feed feeds[FEEDS];
+	static struct rec recs[2][200];
+	struct order *o = order__new(2, take_fed, NULL);
+	uint64_t now = 0;
+	unsigned i, k;
+
+	(void)state;
+	memset(&fed, 0, sizeof(fed));
+	for (i = 0; i < FEEDS; i++) {
+		uint64_t t = 1;
+
+		feeds[i] = (struct feed){.f.hand_on = feed__hand_on, .n = 200};
+		for (k = 0; k < 200; k++)
+			feeds[i].times[k] = t += dice(50);
+		feeds[i].f.next_ns = feeds[i].times[0];
+		assert_int_equal(order__add_feed(o, &feeds[i].f), 0);
+	}
+	for (i = 0; i < 2; i++) {
+		uint64_t t = 1;
+
+		for (k = 0; k < 200; k++) {
+			recs[i][k] = (struct rec){.kind = REC_BRK, .ts_ns = t += dice(50)};
+			assert_int_equal(order__add(o, i, &recs[i][k], sizeof(struct rec)), 0);
+		}
+	}
+	while (now < 3000) {
+		now += dice(100);
+		assert_int_equal(order__release(o, now), 0);
+		assert_true(fed.last_ns <= now);
+	}
+	/* One leaves, the rest is all that comes. */
+	order__remove_feed(o, &feeds[2].f);
+	assert_int_equal(order__release(o, UINT64_MAX), 0);
+	assert_int_equal(fed.count, (FEEDS + 2) * 200 - (feeds[2].n - feeds[2].next));
+	assert_int_equal(fed.backwards, 0);
+	assert_int_equal(order__late(o), 0);
+	order__free(o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +297,7 @@ int main(void)
 		cmocka_unit_test(freeing_hands_nothing_on),
 		cmocka_unit_test(records_are_kept_over_many_releases),
 		cmocka_unit_test(equal_times_keep_their_order),
+		cmocka_unit_test(feeds_are_merged_with_lanes),
 	};
 	const char *wanted = getenv("SEED");
 

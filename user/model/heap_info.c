@@ -7,7 +7,7 @@
 #include "user/model/heap.h"
 #include "user/model/internal.h"
 
-const char *const plane_kind_name[] = {"none", "uprobe", "contract"};
+const char *const plane_kind_name[] = {"none", "uprobe", "contract", "ring"};
 
 const char *const heap_op_name[HEAP_OPS] = {
 	"none",
@@ -75,6 +75,8 @@ static enum plane_kind model__plane(const struct model *m, const struct rec_allo
 
 	if (!r->ino)
 		return PLANE_NONE;
+	if (r->h.flags & ALLOCATOR_RING)
+		return PLANE_RING;
 	for (i = 0; i < m->nhooks; i++)
 		if (m->hooks[i].ino == r->ino && m->hooks[i].dev == r->dev &&
 		    m->hooks[i].place == PLACE_USDT)

@@ -151,8 +151,8 @@ struct site {
 	} faults;
 };
 
-enum plane_kind { PLANE_NONE, PLANE_UPROBE, PLANE_CONTRACT };
-extern const char *const plane_kind_name[]; /* "none", "uprobe", "contract" */
+enum plane_kind { PLANE_NONE, PLANE_UPROBE, PLANE_CONTRACT, PLANE_RING };
+extern const char *const plane_kind_name[]; /* "none", "uprobe", "contract", "ring" */
 
 struct allocator {
 	const char *name; /* "glibc", ...; NULL: none was found */

@@ -2,6 +2,7 @@
 #include "user/order/order.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,10 @@ struct order {
 	unsigned nlanes;
 	order_sink *sink;
 	void *ctx;
+	struct order_feed **feeds;
+	size_t nfeeds, feeds_room;
+	struct order_feed **heap; /* those with a record to be handed on now, the earliest first */
+	size_t nheap;
 	uint64_t last_ns; /* time of the last record handed on */
 	uint64_t late;
 };
@@ -54,7 +59,96 @@ void order__free(struct order *o)
 		free(o->lanes[i].carry);
 	}
 	free(o->lanes);
+	free(o->feeds);
+	free(o->heap);
 	free(o);
+}
+
+int order__add_feed(struct order *o, struct order_feed *f)
+{
+	size_t room = o->feeds_room ? o->feeds_room * 2 : 16;
+	struct order_feed **feeds, **heap;
+
+	if (o->nfeeds == o->feeds_room) {
+		feeds = reallocarray(o->feeds, room, sizeof(*feeds));
+		if (feeds)
+			o->feeds = feeds;
+		heap = reallocarray(o->heap, room, sizeof(*heap));
+		if (heap)
+			o->heap = heap;
+		if (!feeds || !heap)
+			return -ENOMEM;
+		o->feeds_room = room;
+	}
+	f->at = o->nfeeds;
+	o->feeds[o->nfeeds++] = f;
+	return 0;
+}
+
+void order__remove_feed(struct order *o, struct order_feed *f)
+{
+	o->feeds[f->at] = o->feeds[--o->nfeeds];
+	o->feeds[f->at]->at = f->at;
+}
+
+void order__deliver(struct order *o, const struct rec *r, size_t len)
+{
+	if (r->ts_ns < o->last_ns)
+		o->late++;
+	else
+		o->last_ns = r->ts_ns;
+	o->sink(o->ctx, r, len);
+}
+
+/* Feeds by time: a binary heap. */
+
+static void order__sift_down(struct order *o, size_t i)
+{
+	struct order_feed *f = o->heap[i];
+	size_t child;
+
+	while ((child = 2 * i + 1) < o->nheap) {
+		if (child + 1 < o->nheap && o->heap[child + 1]->next_ns < o->heap[child]->next_ns)
+			child++;
+		if (f->next_ns <= o->heap[child]->next_ns)
+			break;
+		o->heap[i] = o->heap[child];
+		i = child;
+	}
+	o->heap[i] = f;
+}
+
+static bool feed__is_due(const struct order_feed *f, uint64_t until_ns)
+{
+	return f->next_ns <= until_ns && f->next_ns != UINT64_MAX;
+}
+
+static void order__gather_feeds(struct order *o, uint64_t until_ns)
+{
+	size_t i;
+
+	o->nheap = 0;
+	for (i = 0; i < o->nfeeds; i++)
+		if (feed__is_due(o->feeds[i], until_ns))
+			o->heap[o->nheap++] = o->feeds[i];
+	for (i = o->nheap / 2; i-- > 0;)
+		order__sift_down(o, i);
+}
+
+/* The earliest feed hands on what it has up to time `most`, or to when another feed has something. */
+static void order__take_feed(struct order *o, uint64_t most, uint64_t until_ns)
+{
+	struct order_feed *f = o->heap[0];
+	size_t i;
+
+	for (i = 1; i <= 2 && i < o->nheap; i++)
+		if (o->heap[i]->next_ns < most)
+			most = o->heap[i]->next_ns;
+	f->hand_on(f, o, most);
+	if (!feed__is_due(f, until_ns))
+		o->heap[0] = o->heap[--o->nheap];
+	if (o->nheap)
+		order__sift_down(o, 0);
 }
 
 int order__add(struct order *o, unsigned lane, const struct rec *r, size_t len)
@@ -147,23 +241,33 @@ static void order__hand_on(struct order *o, struct lane *l, uint64_t until_ns)
 	while (l->head < l->count && l->entries[l->head].ts_ns <= until_ns) {
 		struct entry *e = &l->entries[l->head++];
 
-		if (e->ts_ns < o->last_ns)
-			o->late++;
-		else
-			o->last_ns = e->ts_ns;
-		o->sink(o->ctx, e->rec, e->len);
+		order__deliver(o, e->rec, e->len);
 	}
 }
 
 int order__release(struct order *o, uint64_t until_ns)
 {
+	uint64_t before, first, feed;
 	struct lane *l;
-	uint64_t before;
 	unsigned i;
 	int err = 0;
 
-	while ((l = order__first(o, &before)) && l->entries[l->head].ts_ns <= until_ns)
+	order__gather_feeds(o, until_ns);
+	for (;;) {
+		l = order__first(o, &before);
+		first = l ? l->entries[l->head].ts_ns : UINT64_MAX;
+		if (o->nheap && o->heap[0]->next_ns <= first) {
+			/* A run of feeds without a look at all lanes for each. */
+			while (o->nheap && o->heap[0]->next_ns <= first)
+				order__take_feed(o, first < until_ns ? first : until_ns, until_ns);
+			continue;
+		}
+		if (!l || first > until_ns)
+			break;
+		feed = o->nheap ? o->heap[0]->next_ns : UINT64_MAX;
+		before = before < feed ? before : feed;
 		order__hand_on(o, l, before < until_ns ? before : until_ns);
+	}
 	for (i = 0; i < o->nlanes; i++)
 		if (lane__carry(&o->lanes[i]))
 			err = -ENOMEM;

@@ -31,6 +31,22 @@ int order__add(struct order *o, unsigned lane, const struct rec *r, size_t len);
  */
 int order__release(struct order *o, uint64_t until_ns);
 
+/*
+ * A lane that is kept by somebody else, who makes records as they are wanted: embed it. next_ns is
+ * the time of the record that is next, UINT64_MAX when there is none now; hand_on gives
+ * order__deliver() all records up to a time, in order, and sets next_ns anew. Between releases the
+ * owner may change next_ns.
+ */
+struct order_feed {
+	uint64_t next_ns;
+	void (*hand_on)(struct order_feed *f, struct order *o, uint64_t until_ns);
+	size_t at; /* order's */
+};
+
+int order__add_feed(struct order *o, struct order_feed *f); /* 0 or -ENOMEM */
+void order__remove_feed(struct order *o, struct order_feed *f);
+void order__deliver(struct order *o, const struct rec *r, size_t len);
+
 /* Records that came too late to be in order (they are handed on all the same). */
 uint64_t order__late(const struct order *o);
 

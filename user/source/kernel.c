@@ -38,6 +38,7 @@
 #define SAMPLED_BLOCKS 1048576 /* that may live at once */
 #define RINGS_MAX 8
 #define MACHINE_PROCESSES 16384
+#define RING_PROCESSES 16384 /* with a ring plane, at the same time */
 
 /* A record's time is taken before its place in a ring, so it may come this much later than
  * records of its time. Interrupted or preempted longer: order__late counts it. */
@@ -56,6 +57,7 @@ struct kernel {
 	unsigned nrings;
 	size_t ring_bytes;
 	struct order *order;
+	uint64_t poll_ns; /* when the present poll began */
 	uint64_t clean_ns[RINGS_MAX]; /* all records up to this time have been read */
 	uint64_t delivered[REC_KINDS];
 	struct fault_events *faults;
@@ -177,6 +179,9 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 	c->cfg_lane_mask = k->lane_records - 1;
 	c->cfg_sample_bytes = o->sample_bytes;
 	bpf_map__set_max_entries(k->skel->maps.sampled, o->sample_bytes ? SAMPLED_BLOCKS : 1);
+	c->cfg_ring = o->ring;
+	if (o->ring)
+		bpf_map__set_max_entries(k->skel->maps.ring_calls, RING_PROCESSES);
 	if (!k->heap)
 		bpf_map__set_max_entries(k->skel->maps.heap_hooks, 1);
 	bpf_map__set_max_entries(k->skel->maps.rings, k->nrings);
@@ -479,9 +484,14 @@ int kernel__reopen(struct kernel *k, pid_t pid)
 				    bpf_program__fd(k->skel->progs.fault_major));
 }
 
+void kernel__begin_poll(struct kernel *k)
+{
+	k->poll_ns = now_ns();
+}
+
 int kernel__poll(struct kernel *k, bool last)
 {
-	uint64_t now = now_ns(), until = now - SLACK_NS;
+	uint64_t now, until = k->poll_ns - SLACK_NS;
 	unsigned i;
 	int err;
 
@@ -681,4 +691,18 @@ int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_
 uint64_t kernel__late(const struct kernel *k)
 {
 	return order__late(k->order);
+}
+
+struct order *kernel__order(struct kernel *k)
+{
+	return k->order;
+}
+
+int kernel__ring_calls(struct kernel *k, pid_t pid, int64_t call_at)
+{
+	uint32_t key = (uint32_t)pid;
+
+	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.ring_calls), &key, &call_at, BPF_ANY))
+		return -errno;
+	return 0;
 }

@@ -30,6 +30,7 @@ struct kernel_opts {
 	const char *cgroup;
 	size_t buffer_bytes; /* 0: default */
 	bool heap; /* load what the heap plane needs */
+	bool ring; /* there is a ring plane */
 	uint64_t sample_bytes; /* heap: one sample each so many bytes; 0: all calls */
 	order_sink *sink; /* takes the records, in order */
 	void *sink_ctx;
@@ -53,6 +54,9 @@ void kernel__expect(struct kernel *k, const char *command);
 
 /* Open fault events again for a process whose exec made the kernel drop them. */
 int kernel__reopen(struct kernel *k, pid_t pid);
+
+/* A poll begins: records that other planes have later than this are not handed on by it. */
+void kernel__begin_poll(struct kernel *k);
 
 /* Hand on what has come; `last`: all of it, nothing more will come. 0 or -ENOMEM. */
 int kernel__poll(struct kernel *k, bool last);
@@ -94,5 +98,12 @@ struct heap_hook_counts;
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n);
 
 uint64_t kernel__late(const struct kernel *k);
+
+/* Where the ring plane's records join. */
+struct order *kernel__order(struct kernel *k);
+
+/* With .ring: threads of process pid have a struct ring_call at this offset from %fs. From any
+ * thread. 0 or -errno. */
+int kernel__ring_calls(struct kernel *k, pid_t pid, int64_t call_at);
 
 #endif /* MEMTRACE_KERNEL_H */

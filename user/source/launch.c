@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/trace/ring.h"
 #include "user/options.h"
 #include "user/util/log.h"
 
@@ -47,7 +48,25 @@ static int become(const char *user)
 	return 0;
 }
 
-static _Noreturn void child(struct launch *l, int go, int error, char **argv, const char *user)
+/* Before what the user preloads himself: the allocator may be among that. */
+static int preload(const char *library, const char *ring_address)
+{
+	const char *others = getenv("LD_PRELOAD");
+	char *all;
+
+	if (asprintf(&all, "%s%s%s", library, others && *others ? ":" : "", others ? others : "") < 0)
+		return ENOMEM;
+	if (setenv("LD_PRELOAD", all, 1) || setenv(RING_ENV, ring_address, 1))
+		return errno;
+	return 0;
+}
+
+struct orders {
+	char **argv;
+	const char *user, *preload, *ring_address;
+};
+
+static _Noreturn void child(struct launch *l, int go, int error, const struct orders *o)
 {
 	int err = 0;
 	char byte = 0;
@@ -63,10 +82,12 @@ static _Noreturn void child(struct launch *l, int go, int error, char **argv, co
 	setrlimit(RLIMIT_NOFILE, &original.files);
 	sigaction(SIGPIPE, &original.pipe, NULL);
 	sigprocmask(SIG_SETMASK, &original.mask, NULL);
-	if (user)
-		err = become(user);
+	if (o->user)
+		err = become(o->user);
+	if (!err && o->preload)
+		err = preload(o->preload, o->ring_address);
 	if (!err) {
-		execvp(argv[0], argv);
+		execvp(o->argv[0], o->argv);
 		err = errno;
 	}
 	if (write(error, &err, sizeof(err)) < 0)
@@ -74,8 +95,10 @@ static _Noreturn void child(struct launch *l, int go, int error, char **argv, co
 	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
-int launch__prepare(struct launch *l, char **argv, const char *user)
+int launch__prepare(struct launch *l, char **argv, const char *user, const char *preload,
+		    const char *ring_address)
 {
+	const struct orders orders = {argv, user, preload, ring_address};
 	int go[2], error[2], err;
 	struct rusage own;
 
@@ -100,7 +123,7 @@ int launch__prepare(struct launch *l, char **argv, const char *user)
 	l->error = error[0];
 	l->pid = fork();
 	if (!l->pid)
-		child(l, go[0], error[1], argv, user);
+		child(l, go[0], error[1], &orders);
 	err = l->pid < 0 ? -errno : 0;
 	close(go[0]);
 	close(error[1]);

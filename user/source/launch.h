@@ -12,8 +12,10 @@ struct launch {
 	int error; /* read end: the child's errno when its exec failed, else end of file */
 };
 
-/* Fork the child, which waits. user: run as, or NULL. 0 or -errno, after a message. */
-int launch__prepare(struct launch *l, char **argv, const char *user);
+/* Fork the child, which waits. user: run as, or NULL. preload: a library for it, or NULL, which finds
+ * in its environment RING_ENV=ring_address. 0 or -errno, after a message. */
+int launch__prepare(struct launch *l, char **argv, const char *user, const char *preload,
+		    const char *ring_address);
 
 /* Let it exec. 0, or the exit status to end with (126, 127), after a message. */
 int launch__go(struct launch *l, const char *command);

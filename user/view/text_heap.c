@@ -67,7 +67,11 @@ static void put_allocators(struct sink *s, const struct report *r, const struct 
 			if (i && r->processes[0].nallocators > k &&
 			    !strcmp(r->processes[0].allocators[k].text, a->text))
 				continue;
-			if (a->name)
+			if (a->name && a->plane == PLANE_RING)
+				words__add(&w,
+					   "malloc of process %d is %s's (%s): its calls are handed over in rings",
+					   (int)p->pid, a->name, a->text);
+			else if (a->name)
 				words__add(&w,
 					   "malloc of process %d is %s's (%s): %u entry points hooked%s",
 					   (int)p->pid, a->name, a->text, a->hooks,

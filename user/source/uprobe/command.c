@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "user/source/uprobe/command.h"
 #include "user/source/uprobe/modules_internal.h"
 #include "user/symbol/file.h"
 
@@ -265,17 +266,23 @@ static bool command__interpreter(char path[PATH_MAX])
 	return *path;
 }
 
+bool command__resolve(const char *command, char path[PATH_MAX])
+{
+	if (!command__path(command, path))
+		return false;
+	for (int depth = 0; depth < SCRIPT_DEPTH && command__interpreter(path); depth++)
+		;
+	return true;
+}
+
 struct module **modules__of_command(struct module_cache *c, const char *command)
 {
 	struct search s = {.cache = c, .library_path = getenv("LD_LIBRARY_PATH")};
 	char path[PATH_MAX], *preload, *name, *rest;
 	struct module **list;
 
-	if (command__path(command, path)) {
-		for (int depth = 0; depth < SCRIPT_DEPTH && command__interpreter(path); depth++)
-			;
+	if (command__resolve(command, path))
 		search__add(&s, search__open(&s, path));
-	}
 	preload = getenv("LD_PRELOAD") ? strdup(getenv("LD_PRELOAD")) : NULL;
 	for (name = preload ? strtok_r(preload, ": ", &rest) : NULL; name;
 	     name = strtok_r(NULL, ": ", &rest))

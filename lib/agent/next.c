@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+/* The functions behind ours. */
+#include <dlfcn.h>
+#include <string.h>
+
+#include "lib/agent/agent.h"
+
+#define ARENA_BYTES 32768
+#define ARENA_ALIGN 16
+
+void *_next[NEXT_COUNT];
+
+static const char *const names[NEXT_COUNT] = {
+#define NEXT_NAME(symbol, name) [NEXT_##name] = #symbol,
+	AGENT_FUNCTIONS(NEXT_NAME)
+#undef NEXT_NAME
+};
+
+/* Libraries of C++ that a program loads for itself are not in the order that we look in. */
+static const char *const cxx_libraries[] = {"libstdc++.so.6", "libc++.so.1", "libc++abi.so.1"};
+
+/* In one lookup this thread is; what that allocates is taken from the arena. */
+static __thread bool looking __attribute__((tls_model("initial-exec")));
+
+static void *find_cxx(const char *name)
+{
+	for (size_t i = 0; i < sizeof(cxx_libraries) / sizeof(cxx_libraries[0]); i++) {
+		void *library = dlopen(cxx_libraries[i], RTLD_LAZY | RTLD_NOLOAD), *f;
+
+		/* The handle is kept: who calls the operator needs the library as long as we do. */
+		f = library ? dlsym(library, name) : NULL;
+		if (f)
+			return f;
+	}
+	return NULL;
+}
+
+void *next__find(enum next_index which)
+{
+	void *f;
+
+	if (looking)
+		return NULL;
+	looking = true;
+	f = dlsym(RTLD_NEXT, names[which]);
+	if (!f && which >= NEXT_new)
+		f = find_cxx(names[which]);
+	looking = false;
+	_next[which] = f;
+	return f;
+}
+
+bool next__is_allocators(enum next_index which)
+{
+	static int8_t known[NEXT_COUNT]; /* 1: yes, -1: no */
+	Dl_info of_malloc, of_this;
+	void *f;
+
+	if (PRODUCER_LIKELY(known[which]))
+		return known[which] > 0;
+	f = next__get(which);
+	known[which] = f && dladdr(next__get(NEXT_malloc), &of_malloc) && dladdr(f, &of_this) &&
+				       of_malloc.dli_fbase == of_this.dli_fbase ?
+			       1 :
+			       -1;
+	return known[which] > 0;
+}
+
+/* The arena: blocks with their size before them, never given back. */
+
+static char arena[ARENA_BYTES] __attribute__((aligned(ARENA_ALIGN)));
+static size_t arena_used;
+
+void *arena__take(size_t size)
+{
+	size_t bytes = ARENA_ALIGN + ((size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1)), at;
+
+	if (size > ARENA_BYTES)
+		return NULL;
+	at = __atomic_fetch_add(&arena_used, bytes, __ATOMIC_RELAXED);
+	if (at + bytes > ARENA_BYTES)
+		return NULL;
+	memcpy(arena + at, &size, sizeof(size));
+	return arena + at + ARENA_ALIGN;
+}
+
+bool arena__has(const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)arena < ARENA_BYTES;
+}
+
+size_t arena__size(const void *p)
+{
+	size_t size;
+
+	memcpy(&size, (const char *)p - ARENA_ALIGN, sizeof(size));
+	return size;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing the ring plane's records (ring.h) from within an allocator.
+ *
+ *	if (!call__begin(t, frame, HEAP_MALLOC))	nested, or nobody traces
+ *		return real_malloc(size);
+ *	call__enter(t);				from here on kernel events are inside of it
+ *	p = real_malloc(size);
+ *	call__leave(t);
+ *	call__made(t, HEAP_MALLOC, p, size, 0);
+ *	call__end(t);
+ *
+ * and a free: call__begin, call__freed, call__enter, real_free, call__leave, call__end.
+ *
+ * Nothing here allocates, takes a lock, or changes errno. A signal handler that runs anywhere in
+ * between and allocates is nested in the call, and left out.
+ *
+ * One word tells a thread whether it may write: producer.generation, in memory that a fork
+ * wipes. So a child writes nothing into its parent's segment, however it was forked, and the
+ * check costs one compare. (A child of vfork has its parent's memory, thread and all: its calls
+ * are told as that thread's.)
+ */
+#ifndef MEMTRACE_PRODUCER_H
+#define MEMTRACE_PRODUCER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+#include <x86intrin.h>
+
+#include "lib/trace/ring.h"
+
+#define PRODUCER_PAGE 4096
+#define PRODUCER_LIKELY(x) __builtin_expect(!!(x), 1)
+#define PRODUCER_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* producer.generation: whom a thread's ring belongs to. */
+#define GENERATION_NEW 0 /* not looked for a tracer yet; so in a fork's child */
+#define GENERATION_OFF 1 /* nobody traces; or nobody any more */
+#define GENERATION_FIRST 2
+#define GENERATION_NONE UINT32_MAX /* of a thread that has no ring */
+
+/* The process's. */
+struct producer {
+	uint32_t generation;
+	uint32_t attaching; /* 1: a thread is in producer__attach() */
+	struct ring_header *segment;
+	struct ring_slot *slots;
+	struct ring_record *rings;
+	uint64_t base_ticks;
+	uint32_t records, wide, few_records; /* as in the header */
+	uint32_t nslots; /* those that are mapped */
+	uint32_t ns_clock;
+};
+
+#define INSIDE_CALL 1 /* in a call, or at work for one */
+#define INSIDE_SUSPECT 2 /* that a longjmp may have left */
+
+/* A thread's. call is first: the kernel side reads it. */
+struct producer_thread {
+	struct ring_call call;
+	uint32_t inside; /* 0, or INSIDE_* */
+	uint32_t generation; /* of producer, when this was set up; GENERATION_NONE */
+	struct ring_record *ring;
+	struct ring_slot *slot;
+	uint64_t head, tail; /* tail: as last read */
+	uint64_t mask;
+	uint64_t start; /* of the call */
+	uint64_t over; /* when it returned */
+	uint64_t arrivals; /* calls without a slot */
+	uint32_t told; /* its record has been written */
+	uint32_t op; /* enum heap_op */
+};
+
+extern union producer_page {
+	struct producer p;
+	char page[PRODUCER_PAGE];
+} _producer __attribute__((visibility("hidden")));
+extern __thread struct producer_thread _producer_self
+	__attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+static inline struct producer_thread *producer__self(void)
+{
+	return &_producer_self;
+}
+
+/*
+ * What whoever embeds this provides. Look for a tracer and set up *p from a segment with
+ * producer__use(): 0; -EAGAIN: it is too early to say; else there will be none. One thread at a
+ * time, and at most once with another answer than -EAGAIN in each process.
+ */
+int producer__attach(struct producer *p) __attribute__((visibility("hidden")));
+/* A thread has got a slot; producer__leave_thread() is to be called before it ends. */
+void producer__thread_began(struct producer_thread *t) __attribute__((visibility("hidden")));
+
+/* Look for a tracer now, not at the first call. */
+void producer__look(void) __attribute__((visibility("hidden")));
+
+/* A segment of `bytes`, mapped at `at` for `mapped` bytes; the header says the rest. */
+bool producer__use(struct producer *p, void *at, size_t mapped) __attribute__((visibility("hidden")));
+
+/* The way that is not the usual one into a call: whether it is to be told. sp: as call__begin. */
+bool producer__arrive(struct producer_thread *t, uint64_t sp) __attribute__((visibility("hidden")));
+
+/* Room for n more records, or a wait for it; false: they are lost, and counted as `op`. */
+bool producer__make_room(struct producer_thread *t, unsigned n, unsigned op)
+	__attribute__((visibility("hidden")));
+
+/* A record in two parts. flags: those of struct ring_more. */
+void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, uint64_t size,
+			unsigned low, uint64_t old, uint64_t flags)
+	__attribute__((visibility("hidden")));
+
+/* The thread ends: its slot is free for others. */
+void producer__leave_thread(struct producer_thread *t) __attribute__((visibility("hidden")));
+
+static inline uint64_t producer__ticks(const struct producer *p)
+{
+	struct timespec now;
+
+	if (PRODUCER_LIKELY(!p->ns_clock))
+		return __rdtsc() - p->base_ticks;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec - p->base_ticks;
+}
+
+/* Keeps the compiler from moving what a signal handler or the kernel looks at. */
+#define producer__barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
+/* sp: an address in the frame of the wrapper: all that the call does is below it. */
+static inline bool call__begin(struct producer_thread *t, const void *sp, unsigned op)
+{
+	const struct producer *p = &_producer.p;
+	uint64_t now;
+
+	if (PRODUCER_UNLIKELY(t->inside || t->generation != p->generation) &&
+	    !producer__arrive(t, (uintptr_t)sp))
+		return false;
+	t->inside = INSIDE_CALL;
+	t->call.sp = (uintptr_t)sp;
+	t->op = op;
+	producer__barrier();
+	now = producer__ticks(p);
+	/* No two calls have one start, also on a processor whose counter is behind another's. */
+	if (PRODUCER_UNLIKELY(now <= t->start))
+		now = t->start + 1;
+	t->start = now;
+	t->told = 0;
+	return true;
+}
+
+static inline void call__enter(struct producer_thread *t)
+{
+	producer__barrier();
+	t->call.start = t->start;
+	producer__barrier();
+}
+
+static inline void call__leave(struct producer_thread *t)
+{
+	producer__barrier();
+	t->call.start = 0;
+	producer__barrier();
+}
+
+static inline void call__end(struct producer_thread *t)
+{
+	producer__barrier();
+	t->inside = 0;
+}
+
+/* Where the next record goes, if there is room. NULL: it is lost, and counted. */
+static inline struct ring_record *producer__next(struct producer_thread *t, unsigned op)
+{
+	/* Not so after a fork in the middle of the call. */
+	if (PRODUCER_UNLIKELY(t->generation != _producer.p.generation))
+		return NULL;
+	if (PRODUCER_UNLIKELY(t->head - t->tail > t->mask) && !producer__make_room(t, 1, op))
+		return NULL;
+	return &t->ring[t->head & t->mask];
+}
+
+static inline void producer__publish(struct producer_thread *t, unsigned n)
+{
+	t->head += n;
+	t->told = 1;
+	__atomic_store_n(&t->slot->head, t->head, __ATOMIC_RELEASE);
+}
+
+/* An allocation has returned. low: RING_FAILED, log2 of the alignment. */
+static inline void call__made(struct producer_thread *t, unsigned op, const void *addr,
+			      uint64_t size, unsigned low, uint32_t stack)
+{
+	uint64_t took = producer__ticks(&_producer.p) - t->start;
+	struct ring_record *r;
+
+	t->over = took;
+	if (PRODUCER_UNLIKELY(size > RING_SIZE_MAX || took > UINT32_MAX)) {
+		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, 0);
+		return;
+	}
+	r = producer__next(t, op);
+	if (PRODUCER_UNLIKELY(!r))
+		return;
+	r->when = RING_WHEN(t->start, op);
+	r->addr = (uintptr_t)addr;
+	r->size = size << 8 | low;
+	r->stack = stack;
+	r->took = (uint32_t)took;
+	producer__publish(t, 1);
+}
+
+/* A free is about to begin. size: as the caller says it, 0: it does not. */
+static inline void call__freed(struct producer_thread *t, unsigned op, const void *addr,
+			       uint64_t size, unsigned low)
+{
+	struct ring_record *r = producer__next(t, op);
+
+	if (PRODUCER_UNLIKELY(!r))
+		return;
+	r->when = RING_WHEN(t->start, op);
+	r->addr = (uintptr_t)addr;
+	r->size = (size < RING_SIZE_MAX ? size : RING_SIZE_MAX) << 8 | low;
+	r->stack = 0;
+	r->took = 0;
+	producer__publish(t, 1);
+}
+
+/* A realloc has returned. flags: of struct ring_more. */
+static inline void call__moved(struct producer_thread *t, unsigned op, const void *addr,
+			       uint64_t size, unsigned low, const void *old, uint64_t flags)
+{
+	t->over = producer__ticks(&_producer.p) - t->start;
+	producer__put_wide(t, op, (uintptr_t)addr, size, low, (uintptr_t)old, flags);
+}
+
+/* longjmp: whether it leaves the call is not known; from here on nothing is inside of it. */
+static inline void call__escape(struct producer_thread *t)
+{
+	if (!t->inside)
+		return;
+	t->inside |= INSIDE_SUSPECT;
+	call__leave(t);
+}
+
+#endif /* MEMTRACE_PRODUCER_H */

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""The ring plane: calls as the preloaded agent hands them over. Exact for whatever serves
+malloc, nothing lost, and the program runs on whatever becomes of memtrace."""
+
+import os
+import signal
+
+from harness import (MEMTRACE, Proc, case, expect, expect_at_least, expect_between, expect_match,
+                     launch, memtrace, prog, wait_until)
+from cases_heap_calls import FUNCTIONS, library
+
+HEAP = "--heap=ring"
+THREADS = 4  # of heap_family: for each of them the C library makes one calloc
+
+
+def ring(argv, *opts, **more):
+    return launch(argv, opts=(HEAP, *opts), status=0, **more)
+
+
+def expect_family(run, allocator):
+    heap, own = run.report["heap"], run.result
+    called = heap["by_function"]
+    for name in FUNCTIONS:
+        # What serves the C library's start besides is malloc's alone.
+        extra = {"calloc": THREADS, "malloc": called["malloc"] - own["malloc"]}.get(name, 0)
+        expect(name, called[name], own[name] + extra)
+    expect_between("malloc", called["malloc"], own["malloc"], own["malloc"] + 2)
+    expect("aligned_alloc and memalign", called["aligned_alloc"] + called["memalign"], own["aligned"])
+    expect("failed", heap["failed"], own["failed"])
+    expect("frees without a block", heap["unmatched_frees"], 0)
+    expect("frees unseen", heap["unseen_frees"], 0)
+    process = run.root()
+    expect("plane", process["heap_plane"], "ring")
+    expect("allocators", [a["name"] for a in process["allocators"]], [allocator])
+
+
+@case
+def the_family_in_glibc():
+    run = ring([prog("heap_family")])
+    expect_family(run, "glibc")
+    expect("live blocks", run.report["heap"]["live_blocks"], run.result["live_blocks"] + THREADS)
+
+
+@case
+def the_family_in_jemalloc():
+    expect_family(ring([prog("heap_family")], env={"LD_PRELOAD": library("libjemalloc.so.2")}),
+                  "jemalloc")
+
+
+@case
+def the_family_in_tcmalloc():
+    expect_family(ring([prog("heap_family")], env={"LD_PRELOAD": library("libtcmalloc_minimal.so.4")}),
+                  "tcmalloc")
+
+
+@case
+def the_family_in_mimalloc():
+    expect_family(ring([prog("heap_family")], env={"LD_PRELOAD": library("libmimalloc.so.2*")}),
+                  "mimalloc")
+
+
+@case
+def the_family_in_mtalloc():
+    expect_family(ring([prog("heap_family")],
+                       env={"LD_PRELOAD": os.path.join(os.path.dirname(MEMTRACE), "libmtalloc.so")}),
+                  "mtalloc")
+
+
+@case
+def blocks_freed_by_other_threads():
+    run = ring([prog("heap_churn"), 4, 20000])
+    heap, own = run.report["heap"], run.result
+    calls = heap["calls"]
+    expect("allocations", calls["malloc"] + calls["realloc"], own["calls"])
+    expect("reallocs", calls["realloc"], own["moved"])
+    expect("live blocks", heap["live_blocks"], own["blocks"] + calls["calloc"])
+    expect("frees unseen", heap["unseen_frees"], 0)
+    expect("frees unmatched", heap["unmatched_frees"], 0)
+    expect("blocks freed", calls["free"], calls["malloc"] + calls["calloc"] - heap["live_blocks"])
+
+
+@case
+def both_planes_agree():
+    """The same program under each: the same calls, but for what glibc frees itself, unseen by a
+    wrapper, as a thread ends."""
+    seen = {}
+    for plane in ("ring", "uprobe"):
+        run = launch([prog("heap_family")], opts=("--heap=" + plane,), status=0)
+        heap = run.report["heap"]
+        seen[plane] = {k: v for k, v in heap["by_function"].items() if k not in ("aligned_alloc", "memalign")}
+        seen[plane]["aligned"] = (heap["by_function"].get("aligned_alloc", 0) +
+                                  heap["by_function"].get("memalign", 0))
+        seen[plane]["free"] -= heap["unmatched_frees"]
+        seen[plane]["failed"], seen[plane]["bytes"] = heap["failed"], heap["bytes_requested"]
+        # The dynamic loader's own first calls are behind a wrapper's back.
+        seen[plane]["calloc"] = min(seen[plane]["calloc"], run.result["calloc"] + THREADS)
+    for key in ("malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned", "free", "failed"):
+        expect("%s by rings (and by uprobes)" % key, seen["ring"][key], seen["uprobe"][key])
+
+
+@case
+def rings_that_are_full_make_the_program_wait():
+    run = ring([prog("heap_churn"), 4, 20000], "--ring=4K")
+    heap, own = run.report["heap"], run.result
+    expect("allocations", heap["calls"]["malloc"] + heap["calls"]["realloc"], own["calls"])
+    expect("live blocks", heap["live_blocks"], own["blocks"] + heap["calls"]["calloc"])
+
+
+@case
+def rings_that_are_full_lose_and_say_so():
+    run = ring([prog("heap_churn"), 4, 50000], "--ring=4K", "--on-overrun=drop", lossy=True)
+    events, heap = run.report["events"], run.report["heap"]
+    lost = events["by_kind"]["heap"]["lost"]
+    expect_at_least("lost", lost, 1000)
+    # A realloc whose old block is not known is told with its call alone.
+    expect("all calls", lost + sum(heap["by_function"].values()), events["by_kind"]["heap"]["seen"])
+    expect_match("the loss in the report", run.err, r"allocator calls were lost")
+
+
+def busy(*opts):
+    """memtrace with a launched program that has begun to allocate for as long as it is not told to end."""
+    proc = Proc([MEMTRACE, HEAP, *opts, "--", prog("heap_busy"), "-w", 2])
+    proc.out.wait("the program to be ready", lambda lines: any(l.startswith("ready ") for l in lines))
+    pid = int(next(l for l in proc.out.lines if l.startswith("ready ")).split()[1])
+    return proc, pid
+
+
+def expect_it_goes_on(proc, pid):
+    """It works on, at full speed, and ends well when told."""
+    def ticks():
+        with open("/proc/%d/stat" % pid) as f:
+            return sum(int(n) for n in f.read().rpartition(")")[2].split()[11:13])
+    before = ticks()
+    wait_until("the program to go on", lambda: ticks() > before + 5)
+    proc.say()
+    expect("broken bytes", proc.wait_objects(1)[0]["broken"], 0)
+    proc.say()
+
+
+@case
+def the_program_survives_memtrace():
+    proc, pid = busy()
+    proc.signal(signal.SIGKILL)
+    proc.popen.wait()
+    expect_it_goes_on(proc, pid)
+    wait_until("its end", lambda: not os.path.exists("/proc/%d" % pid) or
+               open("/proc/%d/stat" % pid).read().rpartition(")")[2].split()[0] == "Z")
+
+
+@case
+def the_program_does_not_wait_for_a_stopped_memtrace():
+    proc, pid = busy("--ring=64K")
+    proc.signal(signal.SIGSTOP)
+    expect_it_goes_on(proc, pid)
+    proc.signal(signal.SIGCONT)
+    expect("status", proc.finish(), 0)
+    expect_match("the gap is told", proc.err.text(), r"stopped handing over")
+
+
+@case
+def what_cannot_be_preloaded_is_probed():
+    run = launch([prog("heap_family_static")], opts=(HEAP,), status=0)
+    expect_match("the reason", run.err, r"static program: its allocator's calls are traced by uprobes")
+    expect("plane", run.root()["heap_plane"], "uprobe")
+    expect("posix_memalign", run.report["heap"]["by_function"]["posix_memalign"],
+           run.result["posix_memalign"])
+
+
+@case
+def what_the_user_preloads_is_kept():
+    run = memtrace(HEAP, "--no-follow", "--", "sh", "-c", "echo $LD_PRELOAD",
+                   env={"LD_PRELOAD": library("libjemalloc.so.2")})
+    expect_match("the variable", run.out, r"libmemtrace-agent\.so:.*libjemalloc")
+
+
+@case
+def children_are_followed_or_not():
+    command = ["sh", "-c", "%s; %s" % (prog("heap_family"), prog("heap_family"))]
+    run = ring(command)
+    planes = [p["heap_plane"] for p in run.report["processes"] if p["comm"] == "heap_family"]
+    expect("planes of the children", planes, ["ring", "ring"])
+    own = run.results
+    expect("posix_memalign of both", run.report["heap"]["by_function"]["posix_memalign"],
+           own[0]["posix_memalign"] + own[1]["posix_memalign"])
+    run = ring(command, "--no-follow")
+    expect("posix_memalign of none", run.report["heap"]["by_function"].get("posix_memalign", 0), 0)

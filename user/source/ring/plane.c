@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: MIT
+#include "user/source/ring/ring.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "user/source/ring/clock.h"
+#include "user/source/ring/server.h"
+#include "user/source/uprobe/binary.h"
+#include "user/symbol/file.h"
+#include "user/util/hmap.h"
+#include "user/util/log.h"
+#include "user/wait.h"
+
+#define RING_BYTES (4UL << 20)
+#define TIDY_NS 20000000 /* how often it is looked who has ended */
+#define LIBRARY "libmemtrace-agent.so"
+
+/* A segment in use. */
+struct served {
+	struct ring_guest *guest;
+	bool told; /* that there is an allocator */
+	bool over; /* its process has ended, or has another one now */
+	bool seen; /* to its end */
+};
+
+struct ring_plane {
+	struct ring_plane_opts o;
+	struct kernel *kernel;
+	struct order *order;
+	struct ring_clock *clock;
+	struct ring_server *server;
+	char *library;
+	struct served *list;
+	size_t n, room;
+	struct order_feed news; /* the beginnings of segments, in their time */
+	struct hmap allocators; /* hash of a path -> struct rec_allocator * */
+	struct hmap unable; /* pids that said so */
+	uint64_t next_tidy_ns;
+	struct event_counts retired; /* of segments that are gone */
+	uint64_t retired_delivered;
+	struct ring_plane_notes notes;
+	pid_t root; /* read by the server's thread */
+};
+
+/* The agent is beside the program, as it was built, or where it was installed. */
+static char *find_library(void)
+{
+	static const char *const places[] = {"", "../lib/memtrace/", "../lib64/memtrace/"};
+	char self[PATH_MAX], path[PATH_MAX + 64], *slash;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n <= 0)
+		return NULL;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (!slash)
+		return NULL;
+	slash[1] = '\0';
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s%s", self, places[i], LIBRARY);
+		if (!access(path, R_OK))
+			return realpath(path, NULL);
+	}
+	return NULL;
+}
+
+static int plane__announce(void *ctx, pid_t pid, int64_t call_at)
+{
+	struct ring_plane *p = ctx;
+
+	if (p->o.only_root && pid != __atomic_load_n(&p->root, __ATOMIC_ACQUIRE))
+		return -EPERM;
+	return kernel__ring_calls(p->kernel, pid, call_at);
+}
+
+static void plane__tell_news(struct order_feed *f, struct order *o, uint64_t until_ns);
+
+struct ring_plane *ring_plane__new(const struct ring_plane_opts *o)
+{
+	struct ring_plane *p = calloc(1, sizeof(*p));
+	struct ring_server_opts server = {
+		.segment = {.ring_bytes = o->ring_bytes ?: RING_BYTES,
+			    .sample_bytes = o->sample_bytes,
+			    .drop = o->drop},
+		.announce = plane__announce,
+		.ctx = p,
+	};
+
+	if (!p)
+		return NULL;
+	p->o = *o;
+	p->library = find_library();
+	if (!p->library || strpbrk(p->library, ": ")) {
+		log__error("ring plane: %s",
+			   p->library ? "the path of " LIBRARY
+					" has a space or colon in it: it cannot be preloaded" :
+					LIBRARY " is neither beside memtrace nor in ../lib/memtrace");
+		ring_plane__free(p);
+		return NULL;
+	}
+	p->clock = ring_clock__new();
+	server.clock = p->clock;
+	p->server = p->clock ? ring_server__new(&server) : NULL;
+	p->news = (struct order_feed){.next_ns = UINT64_MAX, .hand_on = plane__tell_news};
+	if (!p->server) {
+		log__error("ring plane: no socket for those who say hello: %s",
+			   strerrorname_np(errno));
+		ring_plane__free(p);
+		return NULL;
+	}
+	return p;
+}
+
+int ring_plane__join(struct ring_plane *p, struct kernel *k)
+{
+	p->kernel = k;
+	p->order = kernel__order(k);
+	return order__add_feed(p->order, &p->news);
+}
+
+static void guest__free(struct ring_guest *g)
+{
+	if (g->pidfd >= 0)
+		close(g->pidfd);
+	segment__free(g->segment);
+	free(g);
+}
+
+void ring_plane__free(struct ring_plane *p)
+{
+	uint64_t key, value;
+	size_t pos = 0;
+
+	if (!p)
+		return;
+	/* First its thread, which uses the rest. */
+	ring_server__free(p->server);
+	for (size_t i = 0; i < p->n; i++)
+		guest__free(p->list[i].guest);
+	while (hmap__next(&p->allocators, &pos, &key, &value))
+		free((void *)(uintptr_t)value);
+	hmap__clear(&p->allocators);
+	hmap__clear(&p->unable);
+	ring_clock__free(p->clock);
+	free(p->list);
+	free(p->library);
+	free(p);
+}
+
+const char *ring_plane__address(const struct ring_plane *p)
+{
+	return ring_server__address(p->server);
+}
+
+const char *ring_plane__library(const struct ring_plane *p)
+{
+	return p->library;
+}
+
+void ring_plane__set_root(struct ring_plane *p, pid_t pid)
+{
+	__atomic_store_n(&p->root, pid, __ATOMIC_RELEASE);
+}
+
+/* News: who begins to hand over, when all that was before is told. */
+
+static uint64_t path__hash(const char *s)
+{
+	uint64_t h = 0;
+
+	for (; *s; s++)
+		h = hmap__mix(h, (unsigned char)*s);
+	return h;
+}
+
+static void text__copy(char *to, size_t room, const char *from)
+{
+	size_t n = strlen(from);
+
+	memcpy(to, from, n < room ? n : room - 1);
+}
+
+/* What is to be told of an allocator, by the path of its file. NULL: no memory. */
+static struct rec_allocator *plane__allocator(struct ring_plane *p, const char *path)
+{
+	uint64_t key = path__hash(path), *known = hmap__find(&p->allocators, key);
+	const char *slash = strrchr(path, '/');
+	struct rec_allocator *r;
+	struct binary b = {0};
+	struct stat st;
+	int fd;
+
+	if (known)
+		return (struct rec_allocator *)(uintptr_t)*known;
+	r = calloc(1, sizeof(*r));
+	if (!r || hmap__set(&p->allocators, key, (uintptr_t)r)) {
+		free(r);
+		return NULL;
+	}
+	r->ino = 1; /* another one is not known: of another mount namespace, or gone */
+	fd = file__open_regular(path);
+	if (fd >= 0 && !fstat(fd, &st)) {
+		r->ino = st.st_ino;
+		if (!binary__read(&b, fd, NULL, 0))
+			text__copy(r->name, sizeof(r->name), b.allocator);
+		binary__free(&b);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (!r->name[0])
+		text__copy(r->name, sizeof(r->name), slash ? slash + 1 : path);
+	text__copy(r->text, sizeof(r->text), path);
+	return r;
+}
+
+static void plane__tell(struct ring_plane *p, struct served *s)
+{
+	struct ring_guest *g = s->guest;
+	struct rec_allocator *r = plane__allocator(p, g->hello.text);
+
+	s->told = true;
+	if (p->o.meet)
+		p->o.meet(p->o.ctx, g->pid);
+	if (!r)
+		return;
+	r->h = (struct rec){.kind = REC_ALLOCATOR,
+			    .flags = ALLOCATOR_RING,
+			    .tgid = (uint32_t)g->pid,
+			    .tid = (uint32_t)g->pid,
+			    .ts_ns = g->since_ns};
+	p->o.sink(p->o.ctx, &r->h, sizeof(*r));
+	log__debug("process %d: %s (%s) serves malloc, handed over in rings", g->pid, r->name,
+		   r->text);
+}
+
+static void plane__tell_news(struct order_feed *f, struct order *o, uint64_t until_ns)
+{
+	struct ring_plane *p = (struct ring_plane *)((char *)f - offsetof(struct ring_plane, news));
+
+	(void)o;
+	f->next_ns = UINT64_MAX;
+	for (size_t i = 0; i < p->n; i++) {
+		struct served *s = &p->list[i];
+
+		if (s->told)
+			continue;
+		if (s->guest->since_ns <= until_ns)
+			plane__tell(p, s);
+		else if (s->guest->since_ns < f->next_ns)
+			f->next_ns = s->guest->since_ns;
+	}
+}
+
+/* Guests */
+
+static int plane__take(struct ring_plane *p, struct ring_guest *g)
+{
+	struct served *grown;
+	size_t room = p->room ? p->room * 2 : 16;
+
+	/* The one that it had is of an image that is no more. */
+	for (size_t i = 0; i < p->n; i++)
+		if (p->list[i].guest->pid == g->pid)
+			p->list[i].over = true;
+	if (!g->segment) {
+		log__info("process %d: its allocator's calls cannot be handed over: %s", g->pid,
+			  g->hello.text);
+		hmap__set(&p->unable, (uint64_t)g->pid, 1);
+		guest__free(g);
+		return 0;
+	}
+	hmap__remove(&p->unable, (uint64_t)g->pid);
+	if (p->n == p->room) {
+		grown = reallocarray(p->list, room, sizeof(*grown));
+		if (!grown) {
+			guest__free(g);
+			return -ENOMEM;
+		}
+		p->list = grown;
+		p->room = room;
+	}
+	p->list[p->n++] = (struct served){.guest = g};
+	if (g->since_ns < p->news.next_ns)
+		p->news.next_ns = g->since_ns;
+	return 0;
+}
+
+int ring_plane__look(struct ring_plane *p)
+{
+	struct ring_guest *g = ring_server__guests(p->server), *next;
+	int err = 0;
+
+	ring_clock__adjust(p->clock);
+	for (; g; g = next) {
+		next = g->next;
+		if (plane__take(p, g))
+			err = -ENOMEM;
+	}
+	for (size_t i = 0; i < p->n && !err; i++) {
+		bool over = p->list[i].over;
+
+		err = segment__look(p->list[i].guest->segment, p->order);
+		p->list[i].seen = over;
+	}
+	return err;
+}
+
+/* A segment is done with. */
+static void plane__retire(struct ring_plane *p, size_t i)
+{
+	struct ring_guest *g = p->list[i].guest;
+	struct segment_counts c;
+	struct rec_exit end = {.h = {.kind = REC_EXIT,
+				     .tgid = (uint32_t)g->pid,
+				     .tid = (uint32_t)g->pid,
+				     .aux = 1,
+				     .ts_ns = clock__now()}};
+
+	segment__count(g->segment, &c);
+	p->retired_delivered += c.delivered;
+	for (unsigned op = 0; op < HEAP_OPS; op++)
+		p->retired.lost_ops[op] += c.lost_ops[op];
+	p->notes.malformed += c.malformed;
+	if (c.gave_up_ns) {
+		p->notes.gave_up++;
+		p->notes.gave_up_pid = g->pid;
+		p->notes.gave_up_ns = c.gave_up_ns;
+	}
+	segment__leave(g->segment, p->order);
+	if (p->o.meet && (g->pidfd < 0 || kill(g->pid, 0)))
+		p->o.sink(p->o.ctx, &end.h, sizeof(end));
+	guest__free(g);
+	p->list[i] = p->list[--p->n];
+}
+
+void ring_plane__tidy(struct ring_plane *p)
+{
+	uint64_t now = clock__now();
+
+	for (size_t i = p->n; i-- > 0;)
+		if (p->list[i].seen && p->list[i].told &&
+		    segment__is_drained(p->list[i].guest->segment))
+			plane__retire(p, i);
+	if (now < p->next_tidy_ns)
+		return;
+	p->next_tidy_ns = now + TIDY_NS;
+	for (size_t i = 0; i < p->n; i++) {
+		struct pollfd fd = {p->list[i].guest->pidfd, POLLIN, 0};
+
+		if (fd.fd < 0 || (poll(&fd, 1, 0) == 1 && fd.revents))
+			p->list[i].over = true;
+	}
+}
+
+void ring_plane__note(struct ring_plane *p, const struct rec *r)
+{
+	if (r->kind != REC_EXIT)
+		return;
+	for (size_t i = 0; i < p->n; i++)
+		if (p->list[i].guest->pid == (pid_t)r->tgid)
+			segment__end_thread(p->list[i].guest->segment, (pid_t)r->tid);
+}
+
+const struct rec *ring_plane__own(const struct ring_plane *p, const struct rec *r,
+				  union ring_owned *copy)
+{
+	__u64 *owner;
+
+	if (r->kind == REC_FAULT) {
+		if (!(((const struct rec_fault *)r)->owner & OWNER_TICKS))
+			return r;
+		copy->fault = *(const struct rec_fault *)r;
+		owner = &copy->fault.owner;
+	} else if (r->kind >= REC_BRK && r->kind <= REC_MPROTECT) {
+		if (!(((const struct rec_call *)r)->owner & OWNER_TICKS))
+			return r;
+		copy->call = *(const struct rec_call *)r;
+		owner = &copy->call.owner;
+	} else {
+		return r;
+	}
+	*owner = ring_clock__ns(p->clock, *owner & ~OWNER_TICKS);
+	return (const struct rec *)copy;
+}
+
+bool ring_plane__serves(const struct ring_plane *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->list[i].guest->pid == pid && !p->list[i].over)
+			return true;
+	return false;
+}
+
+double ring_plane__fill(const struct ring_plane *p)
+{
+	double most = 0, fill;
+
+	for (size_t i = 0; i < p->n; i++) {
+		fill = segment__fill(p->list[i].guest->segment);
+		if (fill > most)
+			most = fill;
+	}
+	return most;
+}
+
+void ring_plane__counts(const struct ring_plane *p, struct event_counts *sum,
+			uint64_t delivered[REC_KINDS])
+{
+	uint64_t n = p->retired_delivered, lost = 0;
+
+	for (unsigned op = 0; op < HEAP_OPS; op++) {
+		sum->lost_ops[op] += p->retired.lost_ops[op];
+		lost += p->retired.lost_ops[op];
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		struct segment_counts c;
+
+		segment__count(p->list[i].guest->segment, &c);
+		n += c.delivered;
+		lost += c.lost;
+		for (unsigned op = 0; op < HEAP_OPS; op++)
+			sum->lost_ops[op] += c.lost_ops[op];
+	}
+	delivered[REC_HEAP] += n;
+	sum->lost[REC_HEAP] += lost;
+	sum->seen[REC_HEAP] += n + lost;
+}
+
+void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n)
+{
+	*n = p->notes;
+	for (size_t i = 0; i < p->n; i++) {
+		struct segment_counts c;
+
+		segment__count(p->list[i].guest->segment, &c);
+		n->malformed += c.malformed;
+		if (!c.gave_up_ns)
+			continue;
+		n->gave_up++;
+		n->gave_up_pid = p->list[i].guest->pid;
+		n->gave_up_ns = c.gave_up_ns;
+	}
+}
+
+void ring_plane__close(struct ring_plane *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		segment__close(p->list[i].guest->segment);
+}

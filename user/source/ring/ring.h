@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ring plane: allocator calls as code inside the processes hands them over
+ * (lib/trace/ring.h), in order with the kernel plane's events.
+ */
+#ifndef MEMTRACE_RING_PLANE_H
+#define MEMTRACE_RING_PLANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "user/order/order.h"
+#include "user/source/kernel.h"
+
+struct ring_plane;
+
+struct ring_plane_opts {
+	size_t ring_bytes; /* 0: default */
+	uint64_t sample_bytes;
+	bool drop; /* count what finds no room as lost, rather than let the program wait */
+	bool only_root; /* --no-follow: no process but this one, */
+	pid_t root; /* which is told by ring_plane__set_root() */
+	/* A process has its first segment; nobody else tells of it without a kernel plane. */
+	void (*meet)(void *ctx, pid_t pid);
+	order_sink *sink; /* for REC_ALLOCATOR, REC_STACK and, without a kernel plane, REC_EXIT */
+	void *ctx;
+};
+
+/* NULL after a message. It takes part from ring_plane__join() on, before anybody says hello. */
+struct ring_plane *ring_plane__new(const struct ring_plane_opts *o);
+int ring_plane__join(struct ring_plane *p, struct kernel *k); /* 0 or -ENOMEM */
+void ring_plane__free(struct ring_plane *p);
+
+/* The variable's value, and the library to preload, for the command. */
+const char *ring_plane__address(const struct ring_plane *p);
+const char *ring_plane__library(const struct ring_plane *p);
+void ring_plane__set_root(struct ring_plane *p, pid_t pid);
+
+/* Why a command cannot have the library preloaded; NULL: it can. */
+const char *ring_plane__unfit(const char *command);
+
+/* A record with an owner by the ring plane's count, with it as the model has it, in *copy; any other
+ * is returned as it is. */
+union ring_owned {
+	struct rec_call call;
+	struct rec_fault fault;
+};
+const struct rec *ring_plane__own(const struct ring_plane *p, const struct rec *r,
+				  union ring_owned *copy);
+
+/* Before kernel__poll(): what has come. 0 or -ENOMEM. */
+int ring_plane__look(struct ring_plane *p);
+/* After it: segments that are done with. */
+void ring_plane__tidy(struct ring_plane *p);
+
+/* A record has been applied: threads that end. */
+void ring_plane__note(struct ring_plane *p, const struct rec *r);
+
+/* Whether a process hands its calls over; or may be about to, having begun to run a moment ago. */
+bool ring_plane__serves(const struct ring_plane *p, pid_t pid);
+
+double ring_plane__fill(const struct ring_plane *p);
+
+/* Add what it has counted. */
+void ring_plane__counts(const struct ring_plane *p, struct event_counts *sum,
+			uint64_t delivered[REC_KINDS]);
+struct ring_plane_notes {
+	uint64_t malformed;
+	unsigned gave_up; /* processes that stopped handing over, */
+	pid_t gave_up_pid; /* one of them, and */
+	uint64_t gave_up_ns; /* when */
+};
+void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n);
+
+/* Nothing more is to be handed over. */
+void ring_plane__close(struct ring_plane *p);
+
+#endif /* MEMTRACE_RING_PLANE_H */

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+#include "user/source/ring/segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE 4096UL
+#define SLOTS 2048 /* threads that live at the same time */
+#define WIDE 32 /* of these, so many with a ring of full length */
+#define FEW_BYTES (256UL << 10) /* the others' */
+#define STACKS_BYTES (64UL << 20)
+#define GIVE_BACK 4096 /* records read, before the target is told */
+
+struct layout {
+	uint32_t slots, wide, records, few_records;
+	uint64_t slots_at, stacks_at, stacks_bytes, rings_at, least, bytes;
+};
+
+/* A ring as it is read. */
+struct lane {
+	struct order_feed feed;
+	struct segment *segment;
+	uint32_t index, tid;
+	uint64_t mask;
+	uint64_t head; /* when last looked */
+	uint64_t tail; /* read up to here */
+	uint64_t told; /* and so far the target knows */
+	struct rec_heap next;
+	const struct ring_record *records;
+};
+
+struct segment {
+	struct layout l;
+	char *at;
+	pid_t pid;
+	uint64_t sample_bytes;
+	uint32_t serial;
+	const struct ring_clock *clock;
+	struct lane *lanes[SLOTS]; /* of the slots in use */
+	uint32_t nlanes;
+	uint64_t delivered, malformed;
+};
+
+static uint64_t power_of_two_below(uint64_t n)
+{
+	uint64_t p = 1;
+
+	while (p * 2 <= n)
+		p *= 2;
+	return p;
+}
+
+static uint64_t page_up(uint64_t n)
+{
+	return (n + PAGE - 1) & ~(PAGE - 1);
+}
+
+static uint64_t layout__rings(const struct layout *l, uint32_t n)
+{
+	return ring__first(n, l->wide, l->records, l->few_records) * sizeof(struct ring_record);
+}
+
+static void layout__make(struct layout *l, const struct segment_opts *o)
+{
+	l->slots = SLOTS;
+	l->wide = WIDE;
+	l->records = power_of_two_below(o->ring_bytes / sizeof(struct ring_record));
+	l->few_records = FEW_BYTES / sizeof(struct ring_record);
+	if (l->few_records > l->records)
+		l->few_records = l->records;
+	l->slots_at = PAGE;
+	l->stacks_at = page_up(l->slots_at + SLOTS * sizeof(struct ring_slot));
+	l->stacks_bytes = o->stack_frames ? STACKS_BYTES : 0;
+	l->rings_at = l->stacks_at + l->stacks_bytes;
+	l->least = l->rings_at + page_up(layout__rings(l, 1));
+	l->bytes = l->rings_at + page_up(layout__rings(l, l->slots));
+}
+
+static struct ring_header *segment__own_header(const struct segment *s)
+{
+	return (struct ring_header *)s->at;
+}
+
+const struct ring_header *segment__header(const struct segment *s)
+{
+	return segment__own_header(s);
+}
+
+static struct ring_slot *segment__slot(const struct segment *s, uint32_t i)
+{
+	return (struct ring_slot *)(s->at + s->l.slots_at) + i;
+}
+
+static void segment__write_header(struct segment *s, const struct segment_opts *o)
+{
+	*segment__own_header(s) = (struct ring_header){
+		.magic = RING_MAGIC,
+		.version = RING_VERSION,
+		.header_bytes = sizeof(struct ring_header),
+		.bytes = s->l.bytes,
+		.base_ticks = ring_clock__base(s->clock),
+		.slots = s->l.slots,
+		.records = s->l.records,
+		.wide = s->l.wide,
+		.few_records = s->l.few_records,
+		.slots_at = s->l.slots_at,
+		.stacks_at = s->l.stacks_at,
+		.stacks_bytes = s->l.stacks_bytes,
+		.rings_at = s->l.rings_at,
+		.sample_bytes = o->sample_bytes,
+		.clock = ring_clock__is_ns(s->clock) ? RING_CLOCK_NS : RING_CLOCK_TICKS,
+		.on_full = o->drop ? RING_ON_FULL_DROP : RING_ON_FULL_BLOCK,
+		.stack_frames = o->stack_frames,
+	};
+}
+
+struct segment *segment__new(const struct segment_opts *o, const struct ring_clock *clock, int *fd)
+{
+	static uint32_t serial;
+	struct segment *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return NULL;
+	layout__make(&s->l, o);
+	s->clock = clock;
+	s->sample_bytes = o->sample_bytes;
+	s->serial = __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
+	s->at = MAP_FAILED;
+	*fd = memfd_create("memtrace_ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0 || ftruncate(*fd, (off_t)s->l.bytes) ||
+	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		goto fail;
+	s->at = mmap(NULL, s->l.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
+	if (s->at == MAP_FAILED)
+		goto fail;
+	segment__write_header(s, o);
+	return s;
+fail:
+	err = errno;
+	if (*fd >= 0)
+		close(*fd);
+	free(s);
+	errno = err;
+	return NULL;
+}
+
+void segment__free(struct segment *s)
+{
+	if (!s)
+		return;
+	for (uint32_t i = 0; i < s->nlanes; i++)
+		free(s->lanes[i]);
+	munmap(s->at, s->l.bytes);
+	free(s);
+}
+
+size_t segment__bytes(const struct segment *s)
+{
+	return s->l.bytes;
+}
+
+size_t segment__least_bytes(const struct segment *s)
+{
+	return s->l.least;
+}
+
+void segment__set_owner(struct segment *s, pid_t pid)
+{
+	s->pid = pid;
+}
+
+pid_t segment__owner(const struct segment *s)
+{
+	return s->pid;
+}
+
+/* Reading */
+
+static uint64_t ticks__sum(uint64_t start, uint64_t took)
+{
+	uint64_t over;
+
+	return __builtin_add_overflow(start, took, &over) ? UINT64_MAX : over;
+}
+
+/* What a call's record says. more: its second part, or NULL. */
+static void lane__decode(struct lane *l, const struct ring_record *r, const struct ring_more *more)
+{
+	const struct segment *s = l->segment;
+	unsigned op = RING_KIND(r->when), low = r->size & 0xff;
+	uint64_t start = RING_TICKS(r->when), over = ticks__sum(start, r->took);
+	struct rec_heap *h = &l->next;
+
+	*h = (struct rec_heap){
+		.h = {.kind = REC_HEAP,
+		      .flags = low & RING_FAILED ? HEAP_FAILED : 0,
+		      .tgid = s->pid,
+		      .tid = l->tid,
+		      .aux = op | (low & RING_ALIGN) << 8},
+		.start_ns = ring_clock__ns(s->clock, start),
+		.size = r->size >> 8,
+		.weight = s->sample_bytes,
+	};
+	if (more) {
+		over = ticks__sum(start, RING_TICKS(more->when));
+		h->size = more->size;
+		h->arg = more->old;
+		h->h.flags |= more->flags & (HEAP_OVERFLOW | HEAP_ABANDONED | HEAP_NESTED);
+		if (more->flags & RING_LEFT_OUT)
+			h->weight = 0;
+	}
+	if (op >= HEAP_FREE) {
+		h->arg = r->addr;
+		h->h.flags &= HEAP_NESTED;
+		over = start;
+	} else if (!(h->h.flags & (HEAP_FAILED | HEAP_ABANDONED))) {
+		h->result = r->addr;
+	}
+	h->h.ts_ns = ring_clock__ns(s->clock, over);
+	if (h->h.ts_ns >= UINT64_MAX - 1)
+		h->h.ts_ns = UINT64_MAX - 1;
+}
+
+/* Take the next call out of the ring. What makes no sense is skipped, and counted. */
+static void lane__fetch(struct lane *l)
+{
+	while (l->tail < l->head) {
+		/* Copied first: the target may change it while we look. */
+		const volatile struct ring_record *from = &l->records[l->tail & l->mask];
+		struct ring_record r = *from;
+		struct ring_more more;
+		unsigned kind = RING_KIND(r.when);
+
+		if (kind == RING_THREAD) {
+			l->tid = (uint32_t)r.addr;
+			l->tail++;
+			continue;
+		}
+		if (kind == HEAP_NONE || kind >= HEAP_OPS) {
+			l->segment->malformed++;
+			l->tail++;
+			continue;
+		}
+		if (!(r.size & RING_HAS_MORE)) {
+			lane__decode(l, &r, NULL);
+			l->tail++;
+			l->feed.next_ns = l->next.h.ts_ns;
+			return;
+		}
+		if (l->head - l->tail < 2) {
+			l->segment->malformed++;
+			l->tail++;
+			continue;
+		}
+		more = *(const volatile struct ring_more *)&l->records[(l->tail + 1) & l->mask];
+		if (RING_KIND(more.when) != RING_MORE) {
+			l->segment->malformed++;
+			l->tail++;
+			continue;
+		}
+		lane__decode(l, &r, &more);
+		l->tail += 2;
+		l->feed.next_ns = l->next.h.ts_ns;
+		return;
+	}
+	l->feed.next_ns = UINT64_MAX;
+}
+
+static void lane__give_back(struct lane *l)
+{
+	if (l->told == l->tail)
+		return;
+	l->told = l->tail;
+	__atomic_store_n(&segment__slot(l->segment, l->index)->tail, l->tail, __ATOMIC_RELEASE);
+}
+
+static void lane__hand_on(struct order_feed *f, struct order *o, uint64_t until_ns)
+{
+	struct lane *l = (struct lane *)f; /* .feed is its first */
+
+	while (f->next_ns <= until_ns && f->next_ns != UINT64_MAX) {
+		l->segment->delivered++;
+		order__deliver(o, &l->next.h, sizeof(l->next));
+		lane__fetch(l);
+		if (l->tail - l->told >= GIVE_BACK)
+			lane__give_back(l);
+	}
+	lane__give_back(l);
+}
+
+/* A slot has come into use. */
+static int segment__open_lane(struct segment *s, struct order *o)
+{
+	uint32_t i = s->nlanes;
+	struct lane *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	l->feed = (struct order_feed){.next_ns = UINT64_MAX, .hand_on = lane__hand_on};
+	l->segment = s;
+	l->index = i;
+	l->mask = (i < s->l.wide ? s->l.records : s->l.few_records) - 1;
+	l->records = (const struct ring_record *)(s->at + s->l.rings_at) +
+		     ring__first(i, s->l.wide, s->l.records, s->l.few_records);
+	if (order__add_feed(o, &l->feed)) {
+		free(l);
+		return -ENOMEM;
+	}
+	s->lanes[s->nlanes++] = l;
+	return 0;
+}
+
+int segment__look(struct segment *s, struct order *o)
+{
+	while (s->nlanes < s->l.slots &&
+	       __atomic_load_n(&segment__slot(s, s->nlanes)->used, __ATOMIC_ACQUIRE))
+		if (segment__open_lane(s, o))
+			return -ENOMEM;
+	for (uint32_t i = 0; i < s->nlanes; i++) {
+		struct lane *l = s->lanes[i];
+		uint64_t head = __atomic_load_n(&segment__slot(s, i)->head, __ATOMIC_ACQUIRE);
+
+		/* No ring holds more than that, and none goes back. */
+		if (head - l->told > l->mask + 1)
+			head = l->head;
+		l->head = head;
+		if (l->feed.next_ns == UINT64_MAX)
+			lane__fetch(l);
+	}
+	return 0;
+}
+
+bool segment__is_drained(const struct segment *s)
+{
+	for (uint32_t i = 0; i < s->nlanes; i++)
+		if (s->lanes[i]->feed.next_ns != UINT64_MAX)
+			return false;
+	return true;
+}
+
+void segment__leave(struct segment *s, struct order *o)
+{
+	for (uint32_t i = 0; i < s->nlanes; i++)
+		order__remove_feed(o, &s->lanes[i]->feed);
+}
+
+void segment__close(struct segment *s)
+{
+	__atomic_store_n(&segment__own_header(s)->closed, 1, __ATOMIC_RELEASE);
+}
+
+void segment__end_thread(struct segment *s, pid_t tid)
+{
+	for (uint32_t i = 0; i < s->nlanes; i++) {
+		uint32_t owner = (uint32_t)tid;
+
+		/* Only what the thread could not free itself. */
+		if (__atomic_load_n(&segment__slot(s, i)->owner, __ATOMIC_RELAXED) == owner)
+			__atomic_compare_exchange_n(&segment__slot(s, i)->owner, &owner, 0, false,
+						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	}
+}
+
+double segment__fill(const struct segment *s)
+{
+	double most = 0, fill;
+
+	for (uint32_t i = 0; i < s->nlanes; i++) {
+		const struct lane *l = s->lanes[i];
+		uint64_t head = __atomic_load_n(&segment__slot(s, i)->head, __ATOMIC_RELAXED);
+
+		if (head - l->told > l->mask + 1)
+			continue;
+		fill = (double)(head - l->told) / (double)(l->mask + 1);
+		if (fill > most)
+			most = fill;
+	}
+	return most;
+}
+
+void segment__count(const struct segment *s, struct segment_counts *c)
+{
+	const struct ring_header *h = segment__header(s);
+	uint64_t gave_up = __atomic_load_n(&h->gave_up_ticks, __ATOMIC_RELAXED);
+
+	*c = (struct segment_counts){.delivered = s->delivered, .malformed = s->malformed};
+	for (uint32_t i = 0; i < s->nlanes; i++)
+		for (unsigned op = 0; op < HEAP_OPS; op++)
+			c->lost_ops[op] +=
+				__atomic_load_n(&segment__slot(s, i)->lost[op], __ATOMIC_RELAXED);
+	c->lost_ops[HEAP_NONE] += __atomic_load_n(&h->unslotted, __ATOMIC_RELAXED);
+	for (unsigned op = 0; op < HEAP_OPS; op++)
+		c->lost += c->lost_ops[op];
+	if (gave_up)
+		c->gave_up_ns = ring_clock__ns(s->clock, gave_up);
+}

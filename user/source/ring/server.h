@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where the processes that are launched under trace say hello, and are given a segment. A thread
+ * of its own answers them: each waits in its exec for that.
+ */
+#ifndef MEMTRACE_RING_SERVER_H
+#define MEMTRACE_RING_SERVER_H
+
+#include <sys/types.h>
+
+#include "user/source/ring/segment.h"
+
+struct ring_server;
+
+struct ring_server_opts {
+	struct segment_opts segment;
+	const struct ring_clock *clock;
+	/* Called by the server's thread, before process pid goes on: its threads have a struct ring_call
+	 * at this offset from their %fs base. Not 0: it is not to be traced. */
+	int (*announce)(void *ctx, pid_t pid, int64_t call_at);
+	void *ctx;
+};
+
+/* NULL with errno set. */
+struct ring_server *ring_server__new(const struct ring_server_opts *o);
+void ring_server__free(struct ring_server *s);
+
+/* What RING_ENV is to be for those who shall find it. */
+const char *ring_server__address(const struct ring_server *s);
+
+/* A process that has said hello. */
+struct ring_guest {
+	struct ring_guest *next;
+	struct segment *segment; /* NULL: it cannot hand anything over, .why says why */
+	pid_t pid;
+	int pidfd; /* -1: it had ended */
+	uint64_t since_ns;
+	struct ring_hello hello;
+};
+
+/* Those who came since the last call, in that order; the caller's to free. */
+struct ring_guest *ring_server__guests(struct ring_server *s);
+
+#endif /* MEMTRACE_RING_SERVER_H */
