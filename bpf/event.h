@@ -273,9 +273,25 @@ struct rec_heap {
 #define COOKIE_ALIGN(c) ((__u32)((c) >> 35) & 31)
 #define COOKIE_RESULT(c) ((__u32)((c) >> 40) & 3) /* RESULT_* */
 #define COOKIE_ALIGN_IS_FLAGS(c) ((__u32)((c) >> 42) & 1) /* log2 of it in the low six bits */
+#define COOKIE_BY_EXITS(c) \
+	((__u32)((c) >> 43) & 1) /* it has no return probe: its returns are seen at its exits */
 #define RESULT_RETURNED 0 /* what the function returns */
 #define RESULT_STORED 1 /* stored where the first argument points, returned is an error */
 #define RESULT_IN_PLACE 2 /* the block is the old one, returned is its size */
+
+/* The cookie of a probe at an exit of a function: an instruction, often a branch, after which the
+ * function returns. */
+#define EXIT_TAKEN 1 /* when it branches */
+#define EXIT_NOT_TAKEN 2 /* when it does not; both: always */
+#define EXIT_REG(c) ((__u32)(c)&15) /* which holds what will be returned */
+#define EXIT_EDGES(c) ((__u32)((c) >> 4) & 3) /* EXIT_* */
+#define EXIT_CONDITION(c) ((__u32)((c) >> 8) & 15) /* of the branch, the processor's number of it */
+#define EXIT_WORDS(c) \
+	((__u32)((c) >> 16) & 0xffff) /* from the stack pointer to the return address */
+
+/* The cookie of a probe where a call may be left. */
+#define ESCAPE_JUMP 0 /* longjmp */
+#define ESCAPE_THROW 1 /* an exception is being thrown */
 
 #define HEAP_HOOKS_MAX 512 /* a power of two */
 struct heap_hook_counts {

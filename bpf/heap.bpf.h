@@ -13,6 +13,9 @@
  * pointer below it. After a longjmp both may still be so by chance, therefore longjmp has
  * a probe too, and makes the call suspect: only its return can clear it.
  *
+ * A function that may throw has no return probe, since no unwinder gets past the trampoline: there
+ * are probes at its exits, and the return address itself is what has to be in place.
+ *
  * A signal handler that runs within a call is not part of it: its kernel events have no owner.
  *
  * Which register holds what is told by the probe's cookie, so that one program serves
@@ -183,8 +186,10 @@ static __always_inline void heap__send(struct thread_state *s, struct task_struc
 /* The call in flight will not return. A free has been sent when it began. */
 static __always_inline void heap__abandon(struct thread_state *s, struct task_struct *t)
 {
+	/* What throws without having returned a block has failed. */
 	if (s->heap.start_ns && !s->heap.told && !s->heap.quiet)
-		heap__send(s, t, bpf_ktime_get_ns(), 0, HEAP_ABANDONED);
+		heap__send(s, t, bpf_ktime_get_ns(), 0,
+			   s->heap.thrown ? HEAP_FAILED : HEAP_ABANDONED);
 	s->heap.start_ns = 0;
 	s->heap_signals = 0;
 }
@@ -254,6 +259,8 @@ static __always_inline int heap__alive(struct thread_state *s, struct task_struc
 		return 0;
 	if (bpf_probe_read_user(&word, sizeof(word), (void *)s->heap.sp))
 		return 0;
+	if (COOKIE_BY_EXITS(s->heap.cookie))
+		return word == s->heap.back;
 	return word && word == task__trampoline(t);
 }
 
@@ -345,6 +352,10 @@ int heap_enter(struct uprobe_regs *ctx)
 	h->sp = sp;
 	h->flags = flags;
 	h->suspect = 0;
+	h->thrown = 0;
+	h->back = 0;
+	if (COOKIE_BY_EXITS(cookie))
+		bpf_probe_read_user(&h->back, sizeof(h->back), (void *)sp);
 	h->told = 0;
 	h->quiet = 0;
 	h->sampled = 0;
@@ -377,23 +388,16 @@ int heap_enter(struct uprobe_regs *ctx)
 	return 0;
 }
 
-SEC("uprobe")
-int heap_leave(struct uprobe_regs *ctx)
+/* The call in flight returns. */
+static __always_inline void heap__leave(struct thread_state *s, struct task_struct *t, __u64 returned)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct thread_state *s = thread__current(t);
-	__u64 returned = ctx->ax, sp = ctx->sp, result = 0, now;
-	struct heap_call *h;
+	struct heap_call *h = &s->heap;
+	__u64 result = 0, now;
 	__u16 flags = 0;
 
-	if (!s)
-		return 0;
-	h = &s->heap;
-	if (!h->start_ns || sp != h->sp + sizeof(__u64))
-		return 0;
 	if (h->told || h->quiet) {
 		h->start_ns = 0;
-		return 0;
+		return;
 	}
 	now = bpf_ktime_get_ns();
 	switch (COOKIE_RESULT(h->cookie)) {
@@ -420,18 +424,89 @@ int heap_leave(struct uprobe_regs *ctx)
 		sample__remember(t, h->arg);
 	heap__send(s, t, now, result, flags);
 	h->start_ns = 0;
+}
+
+SEC("uprobe")
+int heap_leave(struct uprobe_regs *ctx)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+
+	if (!s || !s->heap.start_ns || ctx->sp != s->heap.sp + sizeof(__u64))
+		return 0;
+	heap__leave(s, t, ctx->ax);
 	return 0;
 }
 
-/* longjmp: whether it leaves the call is not known. */
+/* As the processor evaluates the condition of a branch: by its number. */
+static __always_inline int flags__hold(__u64 flags, __u32 condition)
+{
+	int carry = flags & 1, parity = flags >> 2 & 1, zero = flags >> 6 & 1,
+	    sign = flags >> 7 & 1, overflow = flags >> 11 & 1, holds = 0;
+
+	switch (condition >> 1) {
+	case 0:
+		holds = overflow;
+		break;
+	case 1:
+		holds = carry;
+		break;
+	case 2:
+		holds = zero;
+		break;
+	case 3:
+		holds = carry | zero;
+		break;
+	case 4:
+		holds = sign;
+		break;
+	case 5:
+		holds = parity;
+		break;
+	case 6:
+		holds = sign ^ overflow;
+		break;
+	case 7:
+		holds = zero | (sign ^ overflow);
+		break;
+	}
+	return holds ^ (condition & 1);
+}
+
+/* An instruction after which a function without return probe returns. */
+SEC("uprobe")
+int heap_exit(struct uprobe_regs *ctx)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct thread_state *s = thread__current(t);
+	__u64 cookie, reg[NREGS];
+	__u32 edge;
+
+	if (!s || !s->heap.start_ns || !COOKIE_BY_EXITS(s->heap.cookie))
+		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
+	if (ctx->sp + sizeof(__u64) * EXIT_WORDS(cookie) != s->heap.sp)
+		return 0;
+	edge = flags__hold(ctx->flags, EXIT_CONDITION(cookie)) ? EXIT_TAKEN : EXIT_NOT_TAKEN;
+	if (!(EXIT_EDGES(cookie) & edge))
+		return 0;
+	regs__copy(reg, ctx);
+	heap__leave(s, t, reg[EXIT_REG(cookie) & (NREGS - 1)]);
+	return 0;
+}
+
+/* longjmp, or the beginning of an exception: whether it leaves the call is not known. */
 SEC("uprobe")
 int heap_escape(struct uprobe_regs *ctx)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct thread_state *s = thread__current(t);
 
-	if (s && s->heap.start_ns)
-		s->heap.suspect = 1;
+	if (!s || !s->heap.start_ns)
+		return 0;
+	s->heap.suspect = 1;
+	s->heap.thrown = bpf_get_attach_cookie(ctx) == ESCAPE_THROW &&
+			 COOKIE_BY_EXITS(s->heap.cookie);
 	return 0;
 }
 

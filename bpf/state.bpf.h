@@ -39,15 +39,17 @@ struct heap_call {
 	__u64 start_ns; /* 0: in none */
 	__u64 sp; /* where its return address is */
 	__u64 cookie;
+	__u64 back; /* the return address, when it has no return probe */
 	__u64 size, arg;
 	__u64 memptr; /* where the result will be stored */
 	__u64 stack_id;
 	__u32 align; /* log2 */
 	__u16 flags; /* HEAP_* */
-	__u8 suspect; /* a longjmp may have left it */
+	__u8 suspect; /* a longjmp or an exception may have left it */
 	__u8 told : 1; /* its record has been sent */
 	__u8 quiet : 1; /* left out by sampling */
 	__u8 sampled : 1; /* its old block was sampled */
+	__u8 thrown : 1; /* it was an exception */
 	__u8 left_out : 1; /* its new one is not: told for the sake of the old one alone */
 };
 

@@ -137,8 +137,8 @@ static PROG_UNUSED unsigned long prog__number(int argc, char **argv, int i, unsi
 /* Fresh private anonymous pages that no huge page will back. */
 static PROG_UNUSED char *prog__pages(size_t n)
 {
-	char *p = mmap(NULL, n * PROG_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		       0);
+	char *p = (char *)mmap(NULL, n * PROG_PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		prog__die("mmap");

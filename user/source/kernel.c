@@ -640,13 +640,13 @@ int kernel__machine(struct kernel *k,
 	return err;
 }
 
-void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
-			   struct bpf_program **leave, struct bpf_program **escape, bool *multi)
+void kernel__heap_programs(const struct kernel *k, struct attach_programs *p)
 {
-	*enter = k->skel->progs.heap_enter;
-	*leave = k->skel->progs.heap_leave;
-	*escape = k->skel->progs.heap_escape;
-	*multi = k->multi;
+	p->enter = k->skel->progs.heap_enter;
+	p->leave = k->skel->progs.heap_leave;
+	p->exit = k->skel->progs.heap_exit;
+	p->escape = k->skel->progs.heap_escape;
+	p->multi = k->multi;
 }
 
 void kernel__close_heap(struct kernel *k)

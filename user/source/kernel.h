@@ -81,11 +81,9 @@ int kernel__machine(struct kernel *k,
 		    void (*fn)(void *ctx, pid_t pid, const struct machine_row *row, bool ended),
 		    void *ctx);
 
-/* With .heap: the programs to place on entry points, at returns and on longjmp; multi: they are for
- * uprobe_multi links. */
-struct bpf_program;
-void kernel__heap_programs(const struct kernel *k, struct bpf_program **enter,
-			   struct bpf_program **leave, struct bpf_program **escape, bool *multi);
+/* With .heap: the programs to place on entry points and the like. */
+struct attach_programs;
+void kernel__heap_programs(const struct kernel *k, struct attach_programs *p);
 
 /* From here on no call into an allocator is seen to begin. */
 void kernel__close_heap(struct kernel *k);

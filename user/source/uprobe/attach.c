@@ -62,18 +62,70 @@ static uint64_t hook__cookie(const struct hook *h)
 	const struct family *f = e->family;
 	uint64_t cookie = (uint64_t)h->number << 8, reg[OPERANDS];
 
-	if (!f)
-		return cookie;
 	for (unsigned i = 0; i < OPERANDS; i++)
 		reg[i] = f->arg[i] ? e->site.reg[f->arg[i] - 1] + 1U : 0;
 	return cookie | f->op | reg[OPERAND_SIZE] << 20 | reg[OPERAND_COUNT] << 25 |
 	       reg[OPERAND_PTR] << 30 | reg[OPERAND_ALIGN] << 35 | (uint64_t)f->result << 40 |
-	       (uint64_t)f->align_is_flags << 42;
+	       (uint64_t)f->align_is_flags << 42 | (uint64_t)entry__by_exits(e) << 43;
 }
 
-static uint64_t hook__offset(const struct hook *h)
+static uint64_t exit__cookie(const struct exit_site *x)
 {
-	return h->entry->offset + h->entry->site.offset;
+	return x->reg | (uint64_t)x->edges << 4 | (uint64_t)x->condition << 8 |
+	       (uint64_t)x->words << 16;
+}
+
+/* The points of one program, all in one file. */
+struct points {
+	uint64_t *offsets, *cookies;
+	size_t n, room;
+};
+
+static void points__free(struct points *p)
+{
+	free(p->offsets);
+	free(p->cookies);
+}
+
+static int points__add(struct points *p, uint64_t offset, uint64_t cookie)
+{
+	uint64_t *grown;
+
+	/* One exit can be that of several functions. */
+	for (size_t i = 0; i < p->n; i++)
+		if (p->offsets[i] == offset && p->cookies[i] == cookie)
+			return 0;
+	if (p->n == p->room) {
+		p->room = p->room ? 2 * p->room : 64;
+		grown = reallocarray(p->offsets, p->room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		p->offsets = grown;
+		grown = reallocarray(p->cookies, p->room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		p->cookies = grown;
+	}
+	p->offsets[p->n] = offset;
+	p->cookies[p->n++] = cookie;
+	return 0;
+}
+
+enum role { AT_ENTRY, AT_RETURN, AT_EXIT, AT_ESCAPE };
+
+static int points__collect(struct points *p, enum role role, const struct hook *h)
+{
+	const struct entry_point *e = h->entry;
+	uint64_t at = e->offset + e->site.offset;
+	int err = 0;
+
+	if (!e->family)
+		return role == AT_ESCAPE ? points__add(p, at, e->escape) : 0;
+	if (role == AT_ENTRY || (role == AT_RETURN && !entry__by_exits(e)))
+		return points__add(p, at, hook__cookie(h));
+	for (size_t i = 0; role == AT_EXIT && i < e->nexits && !err; i++)
+		err = points__add(p, e->exits[i].at, exit__cookie(&e->exits[i]));
+	return err;
 }
 
 static int attachment__keep_fd(struct attachment *a, int fd)
@@ -103,69 +155,59 @@ static int attachment__keep_link(struct attachment *a, struct bpf_link *link)
 }
 
 static int attach__multi(struct attachment *a, const struct bpf_program *prog, bool at_return,
-			 pid_t pid, const char *path, const struct hook *const *hooks, size_t n,
-			 bool escapes)
+			 pid_t pid, const char *path, const struct points *p)
 {
-	uint64_t *offsets = calloc(2 * n + 1, sizeof(*offsets)), *cookies;
-	size_t i, count = 0;
-	int fd;
+	int fd = link_multi(bpf_program__fd(prog), path, p->offsets, p->cookies, p->n,
+			    at_return ? UPROBE_MULTI_RETURN : 0, pid);
 
-	if (!offsets)
-		return -ENOMEM;
-	cookies = offsets + n;
-	for (i = 0; i < n; i++) {
-		if (escapes == (hooks[i]->entry->family != NULL))
-			continue;
-		offsets[count] = hook__offset(hooks[i]);
-		cookies[count++] = hook__cookie(hooks[i]);
-	}
-	fd = count ? link_multi(bpf_program__fd(prog), path, offsets, cookies, count,
-				at_return ? UPROBE_MULTI_RETURN : 0, pid) :
-		     0;
-	free(offsets);
-	if (fd < 0 || !count)
-		return fd;
-	return attachment__keep_fd(a, fd);
+	return fd < 0 ? fd : attachment__keep_fd(a, fd);
 }
 
 static int attach__single(struct attachment *a, const struct bpf_program *prog, bool at_return,
-			  pid_t pid, const char *path, const struct hook *const *hooks, size_t n,
-			  bool escapes)
+			  pid_t pid, const char *path, const struct points *p)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < n && !err; i++) {
-		struct bpf_uprobe_opts o = {.sz = sizeof(o),
-					    .retprobe = at_return,
-					    .bpf_cookie = hook__cookie(hooks[i])};
-		struct bpf_link *link;
+	for (size_t i = 0; i < p->n && !err; i++) {
+		struct bpf_uprobe_opts o = {
+			.sz = sizeof(o), .retprobe = at_return, .bpf_cookie = p->cookies[i]};
+		struct bpf_link *link = bpf_program__attach_uprobe_opts(prog, pid ? pid : -1, path,
+									p->offsets[i], &o);
 
-		if (escapes == (hooks[i]->entry->family != NULL))
-			continue;
-		link = bpf_program__attach_uprobe_opts(prog, pid ? pid : -1, path,
-						       hook__offset(hooks[i]), &o);
 		err = link ? attachment__keep_link(a, link) : -errno;
 	}
 	return err;
 }
 
-int attach__hooks(struct attachment *a, const struct attach_programs *p, pid_t pid,
+int attach__hooks(struct attachment *a, const struct attach_programs *programs, pid_t pid,
 		  const struct hook *const *hooks, size_t n)
 {
+	/* A call that is seen to begin must be seen to return: the returns first. */
+	const struct {
+		enum role role;
+		const struct bpf_program *program;
+	} order[] = {
+		{AT_RETURN, programs->leave},
+		{AT_EXIT, programs->exit},
+		{AT_ESCAPE, programs->escape},
+		{AT_ENTRY, programs->enter},
+	};
 	int (*place)(struct attachment *, const struct bpf_program *, bool, pid_t, const char *,
-		     const struct hook *const *, size_t, bool) = p->multi ? attach__multi :
-									    attach__single;
+		     const struct points *) = programs->multi ? attach__multi : attach__single;
 	char path[64];
-	int err;
+	int err = 0;
 
 	/* By descriptor: the file itself, whatever has become of its name. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", hooks[0]->module->fd);
-	/* A call that is seen to begin must be seen to return: the returns first. */
-	err = place(a, p->leave, true, pid, path, hooks, n, false);
-	if (!err)
-		err = place(a, p->escape, false, pid, path, hooks, n, true);
-	if (!err)
-		err = place(a, p->enter, false, pid, path, hooks, n, false);
+	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]) && !err; k++) {
+		struct points p = {0};
+
+		for (size_t i = 0; i < n && !err; i++)
+			err = points__collect(&p, order[k].role, hooks[i]);
+		if (!err && p.n)
+			err = place(a, order[k].program, order[k].role == AT_RETURN, pid, path, &p);
+		points__free(&p);
+	}
 	return err;
 }
 

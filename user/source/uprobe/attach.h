@@ -31,8 +31,11 @@ struct attachment {
 };
 
 struct attach_programs {
-	struct bpf_program *enter, *leave, *escape;
-	bool multi;
+	struct bpf_program *enter; /* at entry points */
+	struct bpf_program *leave; /* as return probe */
+	struct bpf_program *exit; /* at the exits of what must have none */
+	struct bpf_program *escape; /* at longjmp and its like */
+	bool multi; /* they are for uprobe_multi links */
 };
 
 /* Whether the kernel has uprobe_multi as we need it. */

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "user/source/uprobe/code.h"
+#include "user/util/log.h"
+
 #define ENTRIES_MAX 256
 #define SYMBOLS_MAX (8U << 20)
 
@@ -56,7 +59,7 @@ static bool binary__wants(struct entry_point *e, const char *name, char *const *
 		}
 	}
 	e->family = family__find(name, &e->prefix);
-	return e->family || family__is_escape(name);
+	return e->family || family__is_escape(name, &e->escape);
 }
 
 static bool segment__offset(Elf *elf, uint64_t addr, uint64_t *offset)
@@ -97,6 +100,13 @@ static int binary__add(struct binary *b, const struct entry_point *e)
 	return 0;
 }
 
+/* What code refers to that exceptions pass through. */
+static bool name__unwinds(const char *name)
+{
+	return !strcmp(name, "_Unwind_Resume") || !strcmp(name, "__cxa_throw") ||
+	       !strcmp(name, "__gxx_personality_v0");
+}
+
 static int binary__read_table(struct binary *b, Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
 			      char *const *extra, size_t nextra, size_t *rank)
 {
@@ -112,10 +122,13 @@ static int binary__read_table(struct binary *b, Elf *elf, Elf_Scn *section, cons
 		const char *name;
 		GElf_Sym symbol;
 
-		if (!gelf_getsym(data, (int)i, &symbol) || symbol.st_shndx == SHN_UNDEF)
+		if (!gelf_getsym(data, (int)i, &symbol))
 			continue;
 		name = elf_strptr(elf, header->sh_link, symbol.st_name);
 		if (!name)
+			continue;
+		b->unwinds |= name__unwinds(name);
+		if (symbol.st_shndx == SHN_UNDEF)
 			continue;
 		if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC) {
 			binary__mark(b, name, rank);
@@ -183,6 +196,81 @@ static unsigned family__args(const struct family *f)
 	return args;
 }
 
+static uint64_t segment__address(Elf *elf, uint64_t offset)
+{
+	size_t n = 0;
+
+	if (elf_getphdrnum(elf, &n))
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		GElf_Phdr p;
+
+		if (gelf_getphdr(elf, (int)i, &p) && p.p_type == PT_LOAD && p.p_flags & PF_X &&
+		    offset - p.p_offset < p.p_filesz)
+			return p.p_vaddr + (offset - p.p_offset);
+	}
+	return 0;
+}
+
+/* Find all that is needed to see its returns without a return probe. 0, -ENOENT or -ENOMEM. */
+static int entry__find_exits(struct entry_point *e, Elf *elf, const struct code *code)
+{
+	struct exit_site sites[EXITS_MAX];
+	size_t n = exits__find(code, segment__address(elf, e->offset), sites), i;
+
+	for (i = 0; i < n; i++)
+		/* Entry and exit at one instruction: which is told first is not known. */
+		if (!segment__offset(elf, sites[i].at, &sites[i].at) ||
+		    sites[i].at == e->offset + e->site.offset)
+			return -ENOENT;
+	if (!n)
+		return -ENOENT;
+	e->exits = malloc(n * sizeof(*sites));
+	if (!e->exits)
+		return -ENOMEM;
+	memcpy(e->exits, sites, n * sizeof(*sites));
+	e->nexits = n;
+	return 0;
+}
+
+static bool entry__may_throw(const struct entry_point *e, const struct binary *b)
+{
+	return e->family && (e->family->throws || (e->given && b->unwinds));
+}
+
+/* Entry points that may throw and whose returns cannot be seen but by a return probe are dropped. */
+static int binary__find_exits(struct binary *b, Elf *elf, int fd)
+{
+	struct elf_code elf_code;
+	struct code code = {0};
+	size_t kept = 0;
+	bool opened = false;
+	int err = 0;
+
+	for (size_t i = 0; i < b->nentries; i++) {
+		struct entry_point *e = &b->entries[i];
+
+		if (entry__may_throw(e, b) && err != -ENOMEM) {
+			if (!opened)
+				err = elf_code__init(&elf_code, elf, fd);
+			code = elf_code__view(&elf_code);
+			opened = true;
+			if (!err && entry__find_exits(e, elf, &code)) {
+				log__debug("%s may throw, and where it returns cannot be told: no probe",
+					   e->name);
+				continue;
+			}
+			if (err)
+				continue;
+		}
+		b->entries[kept++] = *e;
+	}
+	b->nentries = kept;
+	if (opened)
+		elf_code__free(&elf_code);
+	return err == -ENOMEM ? err : 0;
+}
+
 static void binary__place(struct binary *b, int fd)
 {
 	uint8_t code[PROLOGUE_BYTES];
@@ -214,6 +302,7 @@ int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
 	if (!err) {
 		binary__read_kind(b, elf);
 		binary__place(b, fd);
+		err = binary__find_exits(b, elf, fd);
 	}
 	elf_end(elf);
 	if (err)
@@ -223,6 +312,8 @@ int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
 
 void binary__free(struct binary *b)
 {
+	for (size_t i = 0; i < b->nentries; i++)
+		free(b->entries[i].exits);
 	free(b->entries);
 	b->entries = NULL;
 	b->nentries = 0;

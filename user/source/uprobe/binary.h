@@ -10,24 +10,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "user/source/uprobe/exits.h"
 #include "user/source/uprobe/family.h"
 #include "user/source/uprobe/prologue.h"
 
 struct entry_point {
 	char name[HOOK_NAME_BYTES];
-	const struct family *family; /* NULL: a longjmp */
+	const struct family *family; /* NULL: an escape */
+	unsigned escape; /* ESCAPE_* */
 	size_t prefix; /* bytes of name */
 	uint64_t offset; /* in the file */
 	bool given; /* the user named it */
 	bool exported; /* other modules can call it by name */
 	struct site site;
+	/* Where it returns, of a function that may throw: it gets no return probe. None: it gets
+	 * no probe at all. */
+	struct exit_site *exits; /* .at is an offset in the file */
+	size_t nexits;
 };
+
+/* Whether its returns are seen at its exits. */
+static inline bool entry__by_exits(const struct entry_point *e)
+{
+	return e->nexits != 0;
+}
 
 struct binary {
 	struct entry_point *entries; /* by name: one address can have several */
 	size_t nentries;
 	bool dynamic; /* has a table of exported symbols */
 	bool has_symtab;
+	bool unwinds; /* has code that exceptions pass through */
 	bool is_static; /* a program without interpreter */
 	char allocator[32]; /* "glibc", "jemalloc", ...; empty: not known by its symbols */
 };

@@ -3,17 +3,17 @@
 
 #include <string.h>
 
-#define ALLOC(n, o, size, count, ptr, align)                     \
+#define ALLOC(n, o, size, count, ptr, align)                            \
+	{                                                               \
+		n, o, {size, count, ptr, align}, 0, false, false, false \
+	}
+#define NEW(n, o, align)                                     \
+	{                                                    \
+		n, o, {1, 0, 0, align}, 0, false, true, true \
+	}
+#define DELETE(n, o, size, align)                                \
 	{                                                        \
-		n, o, {size, count, ptr, align}, 0, false, false \
-	}
-#define NEW(n, o, align)                               \
-	{                                              \
-		n, o, {1, 0, 0, align}, 0, false, true \
-	}
-#define DELETE(n, o, size, align)                         \
-	{                                                 \
-		n, o, {size, 0, 1, align}, 0, false, true \
+		n, o, {size, 0, 1, align}, 0, false, true, false \
 	}
 
 static const struct family functions[] = {
@@ -23,16 +23,16 @@ static const struct family functions[] = {
 	ALLOC("realloc", HEAP_REALLOC, 2, 0, 1, 0),
 	ALLOC("reallocarray", HEAP_REALLOCARRAY, 3, 2, 1, 0),
 	ALLOC("aligned_alloc", HEAP_ALIGNED_ALLOC, 2, 0, 0, 1),
-	{"posix_memalign", HEAP_POSIX_MEMALIGN, {3, 0, 1, 2}, RESULT_STORED, false, false},
+	{"posix_memalign", HEAP_POSIX_MEMALIGN, {3, 0, 1, 2}, RESULT_STORED, false, false, false},
 	ALLOC("memalign", HEAP_MEMALIGN, 2, 0, 0, 1),
 	ALLOC("valloc", HEAP_VALLOC, 1, 0, 0, 0),
 	ALLOC("pvalloc", HEAP_PVALLOC, 1, 0, 0, 0),
 	ALLOC("cfree", HEAP_FREE, 0, 0, 1, 0),
 	ALLOC("free_sized", HEAP_FREE_SIZED, 2, 0, 1, 0),
 	ALLOC("free_aligned_sized", HEAP_FREE_ALIGNED_SIZED, 3, 0, 1, 2),
-	{"mallocx", HEAP_MALLOCX, {1, 0, 0, 2}, 0, true, false},
-	{"rallocx", HEAP_RALLOCX, {2, 0, 1, 3}, 0, true, false},
-	{"xallocx", HEAP_XALLOCX, {2, 0, 1, 0}, RESULT_IN_PLACE, false, false},
+	{"mallocx", HEAP_MALLOCX, {1, 0, 0, 2}, 0, true, false, false},
+	{"rallocx", HEAP_RALLOCX, {2, 0, 1, 3}, 0, true, false, false},
+	{"xallocx", HEAP_XALLOCX, {2, 0, 1, 0}, RESULT_IN_PLACE, false, false, false},
 	ALLOC("dallocx", HEAP_DALLOCX, 0, 0, 1, 0),
 	ALLOC("sdallocx", HEAP_SDALLOCX, 2, 0, 1, 0),
 	NEW("_Znwm", HEAP_NEW, 0),
@@ -116,13 +116,28 @@ const struct family *family__parse(const char **name)
 	return family__exact(op);
 }
 
-bool family__is_escape(const char *name)
+bool family__is_escape(const char *name, unsigned *kind)
 {
-	static const char *const names[] = {"longjmp", "_longjmp", "siglongjmp", "__longjmp_chk"};
+	static const struct {
+		const char *name;
+		unsigned kind;
+	} names[] = {
+		{"longjmp", ESCAPE_JUMP},
+		{"_longjmp", ESCAPE_JUMP},
+		{"siglongjmp", ESCAPE_JUMP},
+		{"__longjmp_chk", ESCAPE_JUMP},
+		/* It calls malloc, which would be taken for a part of the call. */
+		{"__cxa_allocate_exception", ESCAPE_THROW},
+		{"_Unwind_RaiseException", ESCAPE_THROW},
+		{"_Unwind_Resume_or_Rethrow", ESCAPE_THROW},
+		{"_Unwind_ForcedUnwind", ESCAPE_THROW},
+	};
 
 	for (size_t i = 0; i < COUNT(names); i++)
-		if (!strcmp(names[i], name))
+		if (!strcmp(names[i].name, name)) {
+			*kind = names[i].kind;
 			return true;
+		}
 	return false;
 }
 

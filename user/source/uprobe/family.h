@@ -24,6 +24,7 @@ struct family {
 	uint8_t result; /* RESULT_* */
 	bool align_is_flags;
 	bool cxx;
+	bool throws; /* it may be left by an exception: no return probe */
 };
 
 /* What a function is that is called `name` in a symbol table; its prefix's length goes into
@@ -34,8 +35,9 @@ const struct family *family__find(const char *name, size_t *prefix);
  * moved to the name. NULL: cannot be told. */
 const struct family *family__parse(const char **name);
 
-/* Whether name is one of longjmp's. */
-bool family__is_escape(const char *name);
+/* Whether name is a function by which other functions are left: longjmp, or what begins an
+ * exception. *kind: ESCAPE_*. */
+bool family__is_escape(const char *name, unsigned *kind);
 
 /* Name of an operation, "malloc"; "?" for a number that is none. */
 const char *heap_op__name(unsigned op);

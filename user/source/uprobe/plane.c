@@ -62,8 +62,7 @@ struct plane *plane__new(struct kernel *k, const struct plane_opts *o)
 	p->o = *o;
 	p->kernel = k;
 	p->cache = module_cache__new(o->symbols, o->nsymbols);
-	kernel__heap_programs(k, &p->programs.enter, &p->programs.leave, &p->programs.escape,
-			      &p->programs.multi);
+	kernel__heap_programs(k, &p->programs);
 	if (!p->cache) {
 		plane__free(p);
 		return NULL;
@@ -140,6 +139,16 @@ static void plane__tell_hook(struct plane *p, const struct hook *h,
 	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
 }
 
+static void plane__say_exits(const struct entry_point *e)
+{
+	size_t slow = 0;
+
+	for (size_t i = 0; i < e->nexits; i++)
+		slow += e->exits[i].slow;
+	log__debug("%s may throw: no return probe, but one at each of its %zu exits, %zu of them slow",
+		   e->name, e->nexits, slow);
+}
+
 /* The hook of a choice, numbered if it is new. NULL: no more numbers. */
 static struct hook *plane__hook(struct plane *p, const struct choice *c)
 {
@@ -165,6 +174,8 @@ static struct hook *plane__hook(struct plane *p, const struct choice *c)
 	log__debug("%s: %s at 0x%lx: probe at +%u, %s (%s)", h->module->path, h->entry->name,
 		   (unsigned long)h->entry->offset, h->entry->site.offset, h->entry->site.what,
 		   places[h->entry->site.place]);
+	if (entry__by_exits(h->entry))
+		plane__say_exits(h->entry);
 	if (h->entry->family)
 		plane__tell_hook(p, h, NULL);
 	return h;
