@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,9 +21,12 @@
 
 #define PAGE 4096
 #define SIZE PAGE
+#define PIECE (1UL << 20) /* what is mapped at a time */
+#define LARGE (4 * PIECE)
 
 static struct {
 	int fd;
+	size_t size;
 	unsigned long *consumer, *producer;
 	char *data;
 	struct ring_reader *reader;
@@ -50,28 +54,34 @@ static void take(void *ctx, const struct rec *r, size_t len)
 }
 
 /* Start with both positions at `begin`. */
-static void bed__begin(unsigned long begin)
+static void bed__begin_sized(unsigned long begin, size_t size)
 {
 	memset(&bed, 0, sizeof(bed));
+	bed.size = size;
 	bed.fd = memfd_create("ring", MFD_CLOEXEC);
 	assert_true(bed.fd >= 0);
-	assert_int_equal(ftruncate(bed.fd, 2 * PAGE + SIZE), 0);
-	bed.consumer = mmap(NULL, 2 * PAGE + SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, bed.fd, 0);
+	assert_int_equal(ftruncate(bed.fd, 2 * PAGE + size), 0);
+	bed.consumer = mmap(NULL, 2 * PAGE + size, PROT_READ | PROT_WRITE, MAP_SHARED, bed.fd, 0);
 	assert_true(bed.consumer != MAP_FAILED);
 	bed.producer = (unsigned long *)((char *)bed.consumer + PAGE);
 	bed.data = (char *)bed.consumer + 2 * PAGE;
 	*bed.consumer = *bed.producer = begin;
-	bed.reader = ring__open(bed.fd, SIZE);
+	bed.reader = ring__open(bed.fd, size);
 	assert_non_null(bed.reader);
 	bed.order = order__new(1, take, NULL);
 	assert_non_null(bed.order);
+}
+
+static void bed__begin(unsigned long begin)
+{
+	bed__begin_sized(begin, SIZE);
 }
 
 static void bed__end(void)
 {
 	ring__close(bed.reader);
 	order__free(bed.order);
-	munmap(bed.consumer, 2 * PAGE + SIZE);
+	munmap(bed.consumer, 2 * PAGE + bed.size);
 	close(bed.fd);
 }
 
@@ -80,7 +90,7 @@ static void put_bytes(unsigned long pos, const void *from, size_t len)
 	const char *c = from;
 
 	while (len--)
-		bed.data[pos++ % SIZE] = *c++;
+		bed.data[pos++ % bed.size] = *c++;
 }
 
 /* Reserve and fill a place as the kernel does; returns where its header is. */
@@ -92,7 +102,7 @@ static unsigned long put(const void *body, uint32_t len, uint32_t bits)
 	put_bytes(pos, header, sizeof(header));
 	put_bytes(pos + sizeof(header), body, len);
 	*bed.producer = pos + ((len + sizeof(header) + 7) & ~7UL);
-	assert_true(*bed.producer - *bed.consumer <= SIZE);
+	assert_true(*bed.producer - *bed.consumer <= bed.size);
 	return pos;
 }
 
@@ -120,7 +130,7 @@ static int drain(void)
 	assert_int_equal(order__release(bed.order, UINT64_MAX), 0);
 	ring__consume(bed.reader);
 	for (to = *bed.consumer; from < to; from++)
-		bed.data[from % SIZE] = 0x5a;
+		bed.data[from % bed.size] = 0x5a;
 	return clean;
 }
 
@@ -231,6 +241,48 @@ static void a_full_ring_is_read_whole(void **state)
 	bed__end();
 }
 
+/* Bytes of the ring's data that the reader has mapped. */
+static size_t mapped(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long start, end, offset;
+	size_t bytes = 0;
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, "memfd:ring") &&
+		    sscanf(line, "%lx-%lx %*s %lx", &start, &end, &offset) == 3 && offset > PAGE)
+			bytes += end - start;
+	fclose(f);
+	return bytes;
+}
+
+/* Of a large ring no more is mapped than there are records in. */
+static void a_large_ring_is_mapped_by_pieces(void **state)
+{
+	static const size_t fills[] = {LARGE, 1000, 3 * PIECE, PIECE, LARGE, LARGE, 2 * PIECE + 99};
+	unsigned round, before;
+	size_t fill;
+
+	(void)state;
+	bed__begin_sized(7 * LARGE + PIECE / 2, LARGE);
+	assert_int_equal(mapped(), 0);
+	for (round = 0; round < 21; round++) {
+		fill = fills[round % (sizeof(fills) / sizeof(fills[0]))];
+		before = bed.written;
+		while (*bed.producer - *bed.consumer + length_of(bed.written) + 16 <= fill)
+			put_record(0);
+		assert_int_equal(ring__read(bed.reader, bed.order, 0, bed.delivered), 1);
+		assert_in_range(mapped(), fill & ~(PIECE - 1), fill + 2 * PIECE - 1);
+		assert_int_equal(bed.read, before);
+		assert_int_equal(drain(), 1);
+		assert_int_equal(bed.read, bed.written);
+		assert_in_range(mapped(), 0, PIECE);
+	}
+	bed__end();
+}
+
 /* A ring closed with records that were read but not given back. */
 static void closing_frees_what_was_copied(void **state)
 {
@@ -259,6 +311,7 @@ int main(void)
 		cmocka_unit_test(discarded_ones_are_passed_over),
 		cmocka_unit_test(nothing_is_given_back_early),
 		cmocka_unit_test(a_full_ring_is_read_whole),
+		cmocka_unit_test(a_large_ring_is_mapped_by_pieces),
 		cmocka_unit_test(closing_frees_what_was_copied),
 		cmocka_unit_test(a_map_that_is_none_is_refused),
 	};
