@@ -336,7 +336,7 @@ install: all
 	ln -sf libmtalloc.so.$(MT_VERSION) '$(LIBDIR)/libmtalloc.so.0'
 	ln -sf libmtalloc.so.0 '$(LIBDIR)/libmtalloc.so'
 	install -D -m 644 -t '$(LIBDIR)' $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
-	install -D -m 644 -t '$(INCDIR)' lib/mtalloc/mtalloc.h
+	install -D -m 644 -t '$(INCDIR)' lib/mtalloc/mtalloc.h lib/trace/mt_phase.h
 	install -D -m 644 docs/mtalloc.3 '$(MAN3DIR)/mtalloc.3'
 	install -d '$(PCDIR)'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(MT_VERSION)|' lib/mtalloc/mtalloc.pc.in \
@@ -347,7 +347,7 @@ uninstall:
 		'$(DOCDIR)/LICENSE' '$(DOCDIR)/README.md'
 	rm -f '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)' '$(LIBDIR)/libmtalloc.so.0' \
 		'$(LIBDIR)/libmtalloc.so' '$(LIBDIR)/libmtalloc.a' '$(LIBDIR)/libmtalloc-prefixed.a' \
-		'$(INCDIR)/mtalloc.h' '$(MAN3DIR)/mtalloc.3' '$(PCDIR)/mtalloc.pc'
+		'$(INCDIR)/mtalloc.h' '$(INCDIR)/mt_phase.h' '$(MAN3DIR)/mtalloc.3' '$(PCDIR)/mtalloc.pc'
 	rm -f '$(LIBDIR)/memtrace/libmemtrace-agent.so'
 	if [ -d '$(LIBDIR)/memtrace' ]; then rmdir '$(LIBDIR)/memtrace'; fi
 	if [ -d '$(DOCDIR)' ]; then rmdir '$(DOCDIR)'; fi

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "user/cli_internal.h"
 #include "user/options.h"
 #include "user/source/uprobe/family.h"
 
@@ -28,25 +29,8 @@
 #define MACHINE_SAMPLE_BYTES (512UL << 10)
 #define DURATION_MAX_NS INT64_MAX /* what a timer can hold */
 
-/* Ids of the options that have no short form. */
-enum {
-	OPT_JSON = UCHAR_MAX + 1,
-	OPT_NO_FOLLOW,
-	OPT_COMM,
-	OPT_CGROUP,
-	OPT_BUFFER,
-	OPT_HEAP,
-	OPT_ALLOCATOR,
-	OPT_ALLOCATOR_SYMBOL,
-	OPT_PLANES,
-	OPT_SAMPLE,
-	OPT_ON_OVERRUN,
-	OPT_RING,
-	OPT_IDS
-};
-
 /* '+': stop at the first word; ':': missing values are told apart from unknown options. */
-static const char short_options[] = "+:p:ad:i:so:u:n:vqhV";
+static const char short_options[] = "+:p:ad:i:so:u:n:vqhVc:D:";
 static const struct option long_options[] = {
 	{"pid", required_argument, NULL, 'p'},
 	{"all", no_argument, NULL, 'a'},
@@ -72,18 +56,17 @@ static const struct option long_options[] = {
 	{"sample", required_argument, NULL, OPT_SAMPLE},
 	{"on-overrun", required_argument, NULL, OPT_ON_OVERRUN},
 	{"ring", required_argument, NULL, OPT_RING},
+	{"contract", required_argument, NULL, 'c'},
+	{"define", required_argument, NULL, 'D'},
+	{"learn", optional_argument, NULL, OPT_LEARN},
+	{"strict", no_argument, NULL, OPT_STRICT},
+	{"format", required_argument, NULL, OPT_FORMAT},
+	{"tap", optional_argument, NULL, OPT_TAP},
+	{"junit", optional_argument, NULL, OPT_JUNIT},
 	{NULL, 0, NULL, 0},
 };
 
-enum word { WORD_NONE, WORD_COMMAND, WORD_DOCTOR, WORD_CHECK, WORD_REPORT };
-
-struct line {
-	enum word word;
-	int word_index; /* in argv */
-	bool given[OPT_IDS];
-};
-
-__attribute__((format(printf, 1, 2))) static int usage_error(const char *format, ...)
+int usage_error(const char *format, ...)
 {
 	va_list args;
 
@@ -95,7 +78,7 @@ __attribute__((format(printf, 1, 2))) static int usage_error(const char *format,
 	return -EINVAL;
 }
 
-static const char *option_name(int id)
+const char *option_name(int id)
 {
 	for (const struct option *l = long_options; l->name; l++)
 		if (l->val == id)
@@ -103,7 +86,7 @@ static const char *option_name(int id)
 	return "?";
 }
 
-static int bad_value(int id, const char *value, const char *why)
+int bad_value(int id, const char *value, const char *why)
 {
 	return usage_error("--%s: \"%s\": %s", option_name(id), value, why);
 }
@@ -369,13 +352,15 @@ static int take_flag(struct options *o, int id)
 		o->no_follow = true;
 		break;
 	default: /* -a: the mode is decided when all is read */
-		break;
+		return cli__take_check(o, id, NULL) < 0 ? -EINVAL : 0;
 	}
 	return 0;
 }
 
 static int take_value(struct options *o, int id, const char *value)
 {
+	int err;
+
 	if (!*value)
 		return usage_error("--%s: needs a value that is not empty", option_name(id));
 	switch (id) {
@@ -417,7 +402,8 @@ static int take_value(struct options *o, int id, const char *value)
 	case OPT_ON_OVERRUN:
 		return parse_overrun(value, &o->drop);
 	default: /* -o */
-		return not_built(id, value);
+		err = cli__take_check(o, id, value);
+		return err > 0 ? not_built(id, value) : err;
 	}
 }
 
@@ -498,10 +484,11 @@ static void survey(int argc, char **argv, struct line *line)
 	line->word_index = optind;
 	if (optind < argc)
 		line->word = optind > after_options ? WORD_COMMAND : classify(argv[optind]);
-	if (line->word == WORD_DOCTOR) {
+	if (line->word == WORD_DOCTOR || line->word == WORD_CHECK) {
 		optind++;
 		while ((id = getopt_long(argc, argv, short_options, long_options, NULL)) != -1)
 			line->given[id] = true;
+		line->command_index = optind;
 	}
 	optind = 0;
 }
@@ -592,7 +579,14 @@ static int decide(int argc, char **argv, const struct line *line, struct options
 {
 	int err;
 
-	if (line->word == WORD_CHECK || line->word == WORD_REPORT)
+	if (line->word == WORD_CHECK) {
+		err = cli__decide_check(argc, argv, line, o);
+		return err ? err : check_heap(line, o);
+	}
+	err = cli__refuse_check(line);
+	if (err)
+		return err;
+	if (line->word == WORD_REPORT)
 		return usage_error("%s: not built yet (a program of that name is run by: "
 				   "memtrace -- %s)",
 				   argv[line->word_index], argv[line->word_index]);
@@ -634,7 +628,7 @@ int cli__parse(int argc, char **argv, struct options *o)
 	o->top = DEFAULT_TOP;
 	survey(argc, argv, &line);
 	err = take_options(argc, argv, o);
-	if (!err && line.word == WORD_DOCTOR && o->mode == MODE_NONE) {
+	if (!err && (line.word == WORD_DOCTOR || line.word == WORD_CHECK) && o->mode == MODE_NONE) {
 		optind++;
 		err = take_options(argc, argv, o);
 	}
@@ -656,6 +650,9 @@ void cli__free(struct options *o)
 	free(o->symbols);
 	o->symbols = NULL;
 	o->nsymbols = 0;
+	free(o->check.defines);
+	o->check.defines = NULL;
+	o->check.ndefines = 0;
 }
 
 void cli__help(void)
@@ -663,6 +660,7 @@ void cli__help(void)
 	fputs("usage: memtrace [OPTIONS] -p PID[,PID...]     attach to running processes\n"
 	      "       memtrace [OPTIONS] [--] CMD [ARG...]   launch a command under trace\n"
 	      "       memtrace [OPTIONS] -a                  the whole machine, as top shows it\n"
+	      "       memtrace check -c CONTRACT [--] CMD    hold a run against a contract; also -p PID\n"
 	      "       memtrace doctor                        what works on this machine, and why not\n"
 	      "\n"
 	      "Traces brk, mmap, munmap, mremap, madvise, mprotect and page faults, exactly, and\n"
@@ -686,6 +684,15 @@ void cli__help(void)
 	      "      --allocator PATH  the file that serves malloc, when it is not found\n"
 	      "      --allocator-symbol NAME, OP=NAME\n"
 	      "                        a further function of it (my_malloc, free=give_back)\n"
+	      "\n"
+	      "Behind check\n"
+	      "  -c, --contract FILE   what is to hold; docs/contracts.md has the language\n"
+	      "  -D, --define X=VALUE  the value of a parameter of it (threshold=1M)\n"
+	      "      --strict          a rule that nothing put to the test has failed\n"
+	      "      --format FORMAT   how verdicts are printed: text, json, tap, junit\n"
+	      "      --json[=FILE], --tap[=FILE], --junit[=FILE]   and to files\n"
+	      "      --learn[=FILE]    propose a contract from this run\n"
+	      "\n"
 	      "  -v, --verbose         -q, --quiet         -h, --help          -V, --version\n"
 	      "\n"
 	      "Examples\n"
@@ -695,8 +702,10 @@ void cli__help(void)
 	      "  memtrace --json=out.json -- make     for scripts\n"
 	      "  memtrace -a --comm postgres          every process called postgres\n"
 	      "  memtrace -a --sample 512K -d 10      who allocates most on this machine\n"
+	      "  memtrace check -c my.contract ./job  does the job keep to it?\n"
 	      "\n"
 	      "Exit: the command's own status, 125 when memtrace failed, 126 not executable, 127\n"
-	      "not found; without a command 0 ok, 1 failure, 2 usage, 3 this machine cannot do it.\n",
+	      "not found; without a command 0 ok, 1 failure, 2 usage, 3 this machine cannot do it.\n"
+	      "check: 0 held, 1 broken, 2 the contract or the usage is wrong, 3 no verdict.\n",
 	      stdout);
 }

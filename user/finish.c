@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "user/checking.h"
 #include "user/live.h"
 #include "user/util/log.h"
 
@@ -165,7 +166,7 @@ static void finish__notes(struct session *s, struct report *r, const struct even
 				"incomplete; a larger --buffer avoids that");
 }
 
-static char *finish__headline(const struct session *s)
+char *finish__headline(const struct session *s)
 {
 	const struct options *o = s->o;
 	char *text = NULL;
@@ -260,6 +261,10 @@ int finish__report(struct session *s)
 		return err;
 	}
 	live__note_gaps(s, &counts);
+	if (s->checking) {
+		finish__collect_command(s);
+		return checking__finish(s, &counts, delivered, end_ns, unbalanced);
+	}
 	finish__residency(s);
 	finish__collect_command(s);
 	r = model__report(s->model, end_ns, &counts, delivered, &names);

@@ -8,4 +8,7 @@
 /* Stop tracing and report. 0, or a negative errno after a message. */
 int finish__report(struct session *s);
 
+/* What is traced, in a few words; malloc'ed. */
+char *finish__headline(const struct session *s);
+
 #endif /* MEMTRACE_FINISH_H */

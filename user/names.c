@@ -171,6 +171,17 @@ const char *names__place(struct names *n, pid_t pid, uint64_t stack_id, uint64_t
 	return NULL;
 }
 
+void names__each_frame(struct names *n, pid_t pid, uint64_t stack_id,
+		       void (*put)(void *ctx, const char *place), void *ctx)
+{
+	const struct rec_stack *st = stack_id ? model__stack(n->m, stack_id) : NULL;
+	uint32_t i;
+
+	for (i = 0; st && i < st->h.aux; i++)
+		if (names__code(n, pid, st->ip[i], i > 0))
+			put(ctx, n->place);
+}
+
 const char *names__where(struct names *n, pid_t pid, uint64_t addr)
 {
 	const struct vma *v = model__find(n->m, pid, addr);

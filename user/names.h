@@ -20,6 +20,10 @@ struct model_names names__callbacks(struct names *n);
  * until the next call. */
 const char *names__place(struct names *n, pid_t pid, uint64_t stack_id, uint64_t ip);
 
+/* Each frame of a stack that has a name, innermost first; text is valid during the call. */
+void names__each_frame(struct names *n, pid_t pid, uint64_t stack_id,
+		       void (*put)(void *ctx, const char *place), void *ctx);
+
 /* What a fault's address is in: "[heap]", "[stack]", "file+0x1000", "anonymous", "unmapped". Valid
  * until the next call. */
 const char *names__where(struct names *n, pid_t pid, uint64_t addr);

@@ -15,10 +15,28 @@ enum {
 	EXIT_OK = 0,
 	EXIT_FAIL = 1, /* something failed, or a contract was not held */
 	EXIT_USAGE = 2,
-	EXIT_UNABLE = 3, /* this machine cannot do it */
+	EXIT_UNABLE = 3, /* this machine cannot do it; check: there is no verdict */
 	EXIT_OWN_FAILURE = 125, /* with a launched command: our failure, any kind */
 	EXIT_NOT_EXECUTABLE = 126,
 	EXIT_NOT_FOUND = 127,
+};
+
+enum check_format { CHECK_TEXT, CHECK_JSON, CHECK_TAP, CHECK_JUNIT, CHECK_FORMATS };
+
+/* memtrace check */
+struct check_options {
+	bool on;
+	const char *contract; /* NULL with learn */
+	char **defines; /* "name=value" */
+	size_t ndefines;
+	bool learn;
+	const char *learn_path; /* NULL: where text goes */
+	bool strict;
+	enum check_format format; /* of what is printed */
+	struct {
+		bool on;
+		const char *path; /* NULL: standard output */
+	} file[CHECK_FORMATS]; /* beside it, by format */
 };
 
 enum heap_choice { HEAP_CHOICE_AUTO, HEAP_CHOICE_RING, HEAP_CHOICE_UPROBE, HEAP_CHOICE_NONE };
@@ -47,6 +65,7 @@ struct options {
 	bool drop; /* --on-overrun=drop */
 	size_t top; /* default 10 */
 	bool verbose, quiet;
+	struct check_options check;
 };
 
 /*

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "user/checking.h"
 #include "user/finish.h"
 #include "user/live.h"
 #include "user/names.h"
@@ -122,6 +123,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	if (s->o->stream)
 		session__fail(s, live__stream_before(s, r));
 	/* What there is to say of a process must be said while the model has it. */
+	if (s->checking && (r->kind == REC_EXIT || r->kind == REC_EXEC))
+		session__fail(s, checking__take(s, r));
 	if (s->plane && r->kind == REC_EXIT)
 		plane__note(s->plane, r);
 	err = model__apply(s->model, r, len);
@@ -131,6 +134,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 		session__fail(s, err);
 	if (s->o->stream)
 		session__fail(s, live__stream_after(s, r));
+	if (s->checking && r->kind != REC_EXIT && r->kind != REC_EXEC && err != -EBADMSG)
+		session__fail(s, checking__take(s, r));
 	session__note_code(s, r);
 	if (s->plane && r->kind != REC_EXIT)
 		plane__note(s->plane, r);
@@ -232,7 +237,8 @@ static int session__open_plane(struct session *s)
 		.allocator = o->allocator,
 		.symbols = o->symbols,
 		.nsymbols = o->nsymbols,
-		.required = o->heap == HEAP_CHOICE_UPROBE || o->allocator || o->nsymbols,
+		.required = o->heap == HEAP_CHOICE_UPROBE || o->allocator || o->nsymbols ||
+			    o->check.on,
 		.sink = session__take,
 		.sink_ctx = s,
 	};
@@ -252,6 +258,9 @@ static int session__begin(struct session *s)
 	size_t i;
 	int status;
 
+	status = o->check.on ? checking__open(s) : 0;
+	if (status)
+		return status;
 	for (i = 0; i < o->npids; i++)
 		if (process__check(o->pids[i]))
 			return EXIT_FAIL;
@@ -448,6 +457,7 @@ static void session__free(struct session *s)
 	ring_plane__free(s->ring);
 	kernel__free(s->kernel);
 	hold__free(s->hold);
+	checking__free(s->checking);
 	names__free(s->names);
 	model__free(s->model);
 	output__close(&s->json);
@@ -465,7 +475,8 @@ int session__run(const struct options *o)
 		.wait = {-1, -1, 0, 0, 0, 0, false},
 		.launch = {.go = -1, .error = -1},
 	};
-	int status, own_failure = o->argv ? EXIT_OWN_FAILURE : EXIT_FAIL, err;
+	int own_failure = o->check.on ? EXIT_UNABLE : o->argv ? EXIT_OWN_FAILURE : EXIT_FAIL;
+	int status, err;
 
 	s.stream.color = isatty(fileno(s.text));
 	s.hold = hold__new(s.text);
@@ -474,7 +485,9 @@ int session__run(const struct options *o)
 	status = session__begin(&s);
 	if (status) {
 		/* EXIT_UNABLE is for the forms that have no command's status to keep clear of. */
-		if (o->argv && status < EXIT_OWN_FAILURE)
+		if (o->check.on)
+			status = status == EXIT_USAGE ? EXIT_USAGE : EXIT_UNABLE;
+		else if (o->argv && status < EXIT_OWN_FAILURE)
 			status = EXIT_OWN_FAILURE;
 		launch__cancel(&s.launch);
 		session__free(&s);
@@ -487,6 +500,8 @@ int session__run(const struct options *o)
 	kernel__free(s.kernel);
 	s.kernel = NULL;
 	status = session__wait_command(&s);
+	if (s.checking)
+		status = checking__status(s.checking);
 	if (err)
 		status = own_failure;
 	session__free(&s);

@@ -16,6 +16,8 @@
 #include "user/view/view.h"
 #include "user/wait.h"
 
+struct checking;
+
 struct session {
 	const struct options *o;
 	struct model *model;
@@ -27,6 +29,7 @@ struct session {
 	struct waiter wait;
 	FILE *text; /* where text goes */
 	struct output json;
+	struct checking *checking; /* memtrace check; else NULL */
 	struct stream_opts stream;
 	struct hold *hold; /* lines of the stream that wait for their call */
 	uint64_t heap_lost; /* records of calls that freed, when last looked */

@@ -365,10 +365,57 @@ static void test_nothing_to_trace(void **state)
 	refused("\"\"", EXIT_OWN_FAILURE, "the command's name is empty");
 }
 
+static void test_check(void **state)
+{
+	struct run *r = run__line("check -c x.contract -D t=1M -Du=2 --strict --format tap --junit=j "
+				  "--json -v -- ls -c -l");
+
+	(void)state;
+	assert_int_equal(r->status, 0);
+	assert_int_equal(r->options.mode, MODE_LAUNCH);
+	assert_true(r->options.check.on && r->options.check.strict && r->options.verbose);
+	assert_string_equal(r->options.check.contract, "x.contract");
+	assert_int_equal(r->options.check.ndefines, 2);
+	assert_string_equal(r->options.check.defines[1], "u=2");
+	assert_int_equal(r->options.check.format, CHECK_TAP);
+	assert_true(r->options.check.file[CHECK_JSON].on && !r->options.check.file[CHECK_JSON].path);
+	assert_string_equal(r->options.check.file[CHECK_JUNIT].path, "j");
+	assert_false(r->options.json);
+	assert_string_equal(r->options.argv[0], "ls");
+	assert_string_equal(r->options.argv[1], "-c");
+	run__free(r);
+	r = run__line("-q check --learn=out -p 1 -d 2");
+	assert_int_equal(r->status, 0);
+	assert_int_equal(r->options.mode, MODE_ATTACH);
+	assert_true(r->options.check.learn && r->options.quiet);
+	assert_string_equal(r->options.check.learn_path, "out");
+	run__free(r);
+}
+
+static void test_check_refuses(void **state)
+{
+	(void)state;
+	refused("check ls", EXIT_USAGE, "check: which contract?");
+	refused("check -c x", EXIT_USAGE, "check: nothing to trace");
+	refused("check -c x -p 1 ls", EXIT_USAGE, "attach or launch, not both");
+	refused("check -c x --learn ls", EXIT_USAGE, "propose one or hold one");
+	refused("check --learn --strict ls", EXIT_USAGE, "are of a contract");
+	refused("check -c x -a", EXIT_USAGE, "check with --all: a contract is held against chosen");
+	refused("check -c x --sample 64K ls", EXIT_USAGE, "check with --sample: a verdict needs all");
+	refused("check -c x -s ls", EXIT_USAGE, "check with --stream: there is no stream");
+	refused("check -c x -D t ls", EXIT_USAGE, "--define: \"t\": expected NAME=VALUE");
+	refused("check -c x --format xml ls", EXIT_USAGE,
+		"not a format (try text, json, tap, junit)");
+	refused("check -c x -v -q ls", EXIT_USAGE, "say more or say less");
+	refused("check -c x -u me -p 1", EXIT_USAGE, "-u/--user without a command");
+	refused("check -c x \"\"", EXIT_USAGE, "the command's name is empty");
+	refused("-c x -p 1", EXIT_USAGE, "--contract without check");
+	refused("--strict -p 1", EXIT_USAGE, "--strict without check");
+}
+
 static void test_not_built_yet(void **state)
 {
 	(void)state;
-	refused("check -c x.contract -- ls", EXIT_USAGE, "check: not built yet");
 	refused("report file", EXIT_USAGE, "report: not built yet");
 	refused("report", EXIT_USAGE, "memtrace -- report");
 	refused("-o file -p 1", EXIT_USAGE, "--output: \"file\": not built yet");
@@ -469,6 +516,8 @@ int main(void)
 		cmocka_unit_test(test_unknown_options),
 		cmocka_unit_test(test_conflicts),
 		cmocka_unit_test(test_nothing_to_trace),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_check_refuses),
 		cmocka_unit_test(test_not_built_yet),
 		cmocka_unit_test(test_heap_plane),
 		cmocka_unit_test(test_can_parse_again),

@@ -102,7 +102,8 @@ static int parser__load(struct parser *p, struct program *out, const struct fact
 {
 	return parser__check(p, program__emit(out, (struct insn){.op = OP_LOAD,
 								 .source = (uint8_t)ref->source,
-								 .index = (uint16_t)ref->index}));
+								 .index = (uint16_t)ref->index,
+								 .type = (uint8_t)ref->type}));
 }
 
 static int parser__operate(struct parser *p, struct program *out, enum opcode op)
@@ -192,20 +193,35 @@ static int parser__number(struct parser *p, struct program *out, enum value_type
 	return parser__count(p, out, comparison[bound]);
 }
 
+/* How often something was done, less `less` (COUNTERS: nothing), onto what is there. */
+int parser__add_counter(struct parser *p, struct program *out, unsigned counter, unsigned less)
+{
+	uint8_t source = p->scopes == SCOPE_PROCESS ? SOURCE_INSIDE : SOURCE_CALL;
+	struct fact_ref ref = {.source = source, .index = counter};
+	int err = parser__load(p, out, &ref);
+
+	if (!err)
+		err = parser__operate(p, out, OP_ADD);
+	ref.index = less;
+	if (!err && less != COUNTERS)
+		err = parser__load(p, out, &ref);
+	if (!err && less != COUNTERS)
+		err = parser__operate(p, out, OP_SUBTRACT);
+	return err;
+}
+
 static int parser__nothing(struct parser *p, struct program *out)
 {
-	unsigned source = p->scopes == SCOPE_PROCESS ? SOURCE_INSIDE : SOURCE_CALL;
-	const struct fact_ref calls = {.source = source, .index = C_SYSCALLS},
-			      faults = {.source = source, .index = C_FAULTS};
 	int err;
 
 	if (p->scopes != SCOPE_CALL && p->scopes != SCOPE_PROCESS)
 		return parser__fail(p, &p->token, "\"nothing\" is said of calls and processes");
-	err = parser__load(p, out, &calls);
+	err = parser__check(p, program__constant(out, 0));
 	if (!err)
-		err = parser__load(p, out, &faults);
+		err = parser__add_counter(p, out, C_SYSCALLS, COUNTERS);
+	/* Code is read from its file when it is first used, which says nothing of the allocator. */
 	if (!err)
-		err = parser__operate(p, out, OP_ADD);
+		err = parser__add_counter(p, out, C_FAULTS, C_FAULTS_IN_FILE);
 	if (!err)
 		err = parser__check(p, program__constant(out, 0));
 	if (!err)

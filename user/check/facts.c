@@ -51,6 +51,7 @@ static const struct fact_name facts[] = {
 	{"copy_on_write", SCOPE_FAULT, FACT_COPY_ON_WRITE, VALUE_CONDITION},
 	{"in_break", SCOPE_FAULT, FACT_IN_BREAK, VALUE_CONDITION},
 	{"in_mmap", SCOPE_FAULT, FACT_IN_MMAP, VALUE_CONDITION},
+	{"in_file", SCOPE_FAULT, FACT_IN_FILE, VALUE_CONDITION},
 	{"time", SCOPE_PROCESS, FACT_PROCESS_TIME, VALUE_TIME},
 	{"live", SCOPE_PROCESS, FACT_LIVE, VALUE_BYTES},
 	{"live.blocks", SCOPE_PROCESS, FACT_LIVE_BLOCKS, VALUE_NUMBER},
@@ -96,6 +97,7 @@ static const struct fact_name counters[] = {
 	{"faults.time", 0, C_FAULTS_TIME, VALUE_TIME},
 	{"faults.in_break", 0, C_FAULTS_IN_BREAK, VALUE_NUMBER},
 	{"faults.in_mmap", 0, C_FAULTS_IN_MMAP, VALUE_NUMBER},
+	{"faults.in_file", 0, C_FAULTS_IN_FILE, VALUE_NUMBER},
 	{"faults.in_block", 0, C_FAULTS_IN_BLOCK, VALUE_NUMBER},
 	{"kernel.time", 0, C_KERNEL_TIME, VALUE_TIME},
 };

@@ -48,6 +48,7 @@ enum counter {
 	C_FAULTS_TIME,
 	C_FAULTS_IN_BREAK,
 	C_FAULTS_IN_MMAP,
+	C_FAULTS_IN_FILE,
 	C_FAULTS_IN_BLOCK, /* of a call alone: UNKNOWN_COUNT when its faults were too many to keep */
 	C_KERNEL_TIME,
 	COUNTERS
@@ -103,6 +104,7 @@ enum fact {
 	FACT_COPY_ON_WRITE,
 	FACT_IN_BREAK,
 	FACT_IN_MMAP,
+	FACT_IN_FILE,
 	/* of a process */
 	FACT_PROCESS_TIME,
 	FACT_LIVE,

@@ -46,6 +46,8 @@ int parser__rule(struct parser *p);
 int parser__subject(struct parser *p, struct subject *out);
 int parser__phase(struct parser *p, const struct token *t); /* its number, made if new; or -EINVAL */
 
+int parser__add_counter(struct parser *p, struct program *out, unsigned counter, unsigned less);
+
 /* An expression goes to the end of a program; its type in *type. */
 int parser__condition(struct parser *p, struct program *out);
 int parser__sum(struct parser *p, struct program *out, enum value_type *type);

@@ -45,6 +45,7 @@ struct insn {
 	uint8_t op;
 	uint8_t source; /* OP_LOAD: enum source */
 	uint16_t index; /* OP_LOAD: of the fact; OP_SKIP_*: where to */
+	uint8_t type; /* OP_LOAD: enum value_type */
 	double value; /* OP_CONSTANT */
 };
 

@@ -150,30 +150,23 @@ static unsigned program__kinds(const struct program *code)
 /* The sum of all kinds that the other needs do not name must be 0. */
 static int parser__nothing_else(struct parser *p, struct rule *r, struct need *need)
 {
-	uint8_t source = r->subject.scope == SCOPE_PROCESS ? SOURCE_INSIDE : SOURCE_CALL;
 	unsigned kinds = 0, kind;
 	size_t i;
 	int err;
 
 	for (i = 0; i < r->nneeds; i++)
 		kinds |= program__kinds(&r->needs[i].is_met);
-	err = program__constant(&need->is_met, 0);
-	for (kind = 0; !err && kind <= VMCALLS; kind++) {
-		struct insn load = {.op = OP_LOAD,
-				    .source = source,
-				    .index = kind < VMCALLS ? C_CALLS + kind : C_FAULTS};
-
-		if (kinds & 1U << kind)
-			continue;
-		err = program__emit(&need->is_met, load);
-		if (!err)
-			err = program__emit(&need->is_met, (struct insn){.op = OP_ADD});
-	}
+	err = parser__check(p, program__constant(&need->is_met, 0));
+	for (kind = 0; !err && kind < VMCALLS; kind++)
+		if (!(kinds & 1U << kind))
+			err = parser__add_counter(p, &need->is_met, C_CALLS + kind, COUNTERS);
+	if (!err && !(kinds & FAULT_BIT))
+		err = parser__add_counter(p, &need->is_met, C_FAULTS, C_FAULTS_IN_FILE);
 	if (!err)
-		err = program__constant(&need->is_met, 0);
+		err = parser__check(p, program__constant(&need->is_met, 0));
 	if (!err)
-		err = program__emit(&need->is_met, (struct insn){.op = OP_EQUAL});
-	return parser__check(p, err);
+		err = parser__check(p, program__operate(&need->is_met, OP_EQUAL));
+	return err;
 }
 
 static int parser__need(struct parser *p, struct rule *r, bool *rest)
@@ -239,6 +232,8 @@ static int parser__clause(struct parser *p, struct rule *r)
 		err = parser__next(p);
 		if (!err)
 			err = parser__selection(p, r);
+		if (!err && r->clause == CLAUSE_FIRST && r->subject.scope == SCOPE_PROCESS)
+			err = parser__fail(p, &at, "\"first\" is said of calls and events");
 		return err || r->clause == CLAUSE_NEVER ? err : parser__needs(p, r);
 	}
 	if (token__is(&at, "always")) {

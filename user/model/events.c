@@ -278,6 +278,11 @@ int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
 		return -ENOMEM;
 	/* execve at work: it is in the new image, we are still in the old one. */
 	v = f->ip ? space__touch(&p->space, f->addr) : NULL;
+	m->last.has_vma = v != NULL;
+	if (v) {
+		m->last.vma_kind = v->kind;
+		m->last.vma_flags = v->flags;
+	}
 	if (p->space.mapped_bytes != p->counted_mapped) { /* a stack grew */
 		model__account(m, p);
 		model__sample_mapped(m, f->h.ts_ns);

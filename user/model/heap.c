@@ -135,6 +135,7 @@ static int heap__free_block(struct model *m, struct process *p, uint64_t addr, b
 	*stood_for = amount__of(0, 0);
 	if (found <= 0)
 		return found;
+	m->last.old_size = b.size;
 	a = *stood_for = heap__lose(m, h, &b);
 	p->r.heap.freed_bytes += a.bytes;
 	*site = b.site;

@@ -134,6 +134,7 @@ static void model__touch(struct model *m, struct process *p, uint64_t addr, cons
 
 	if (!p->heap || !blocks__around(&p->heap->blocks, addr, &b))
 		return;
+	m->last.in_block = true;
 	p->r.heap.touch_minor += c->minor;
 	p->r.heap.touch_major += c->major;
 	p->r.heap.touch_ns += c->fault_ns;

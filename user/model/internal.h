@@ -96,6 +96,7 @@ struct model {
 	uint64_t sample_bytes; /* the mean distance of samples; 0: not sampled here */
 	struct hmap threads; /* tid -> struct thread_call * */
 	struct thread_call *last_thread;
+	struct model_last last;
 	struct heap_hook *hooks; /* strings are ours, malloc'ed */
 	size_t nhooks, hooks_room;
 };

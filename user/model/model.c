@@ -517,6 +517,7 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 	if (len < sizeof(*r) || r->kind <= REC_NONE || r->kind >= REC_ALL_KINDS ||
 	    len < record__min_len(r->kind))
 		return -EBADMSG;
+	m->last = (struct model_last){.old_size = UNKNOWN};
 	switch (r->kind) {
 	case REC_FORK:
 		return model__take_fork(m, (const struct rec_fork *)r);
@@ -548,6 +549,11 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 }
 
 /* Questions */
+
+const struct model_last *model__last(const struct model *m)
+{
+	return &m->last;
+}
 
 bool model__knows(const struct model *m, pid_t pid)
 {

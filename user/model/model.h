@@ -104,6 +104,15 @@ int report__note(struct report *r, const char *fmt, ...) __attribute__((format(p
 
 const char *model__version(void);
 
+/* What the latest record that was applied was found to be about. */
+struct model_last {
+	uint64_t old_size; /* of the block that a call freed or resized; UNKNOWN: none, or not known */
+	uint8_t vma_kind, vma_flags; /* a fault: of the mapping that it was in, if it has one */
+	bool has_vma;
+	bool in_block; /* a fault outside of allocator calls, in a live block */
+};
+const struct model_last *model__last(const struct model *m);
+
 /* Live rates: totals of all processes so far. */
 size_t model__processes(const struct model *m, const struct process_report **out, size_t max);
 

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+/* Running a compiled expression: where each fact is found. */
+#include <math.h>
+#include <sys/mman.h>
+
+#include "user/check/state.h"
+
+static double known(uint64_t n)
+{
+	return n == UNKNOWN ? NAN : (double)n;
+}
+
+static const struct sums zero_sums;
+
+static const struct sums *sight__since(const struct sight *s)
+{
+	return s->of_phase ? &s->life->phase_begin : &zero_sums;
+}
+
+/* Whether the block that a call returned lies in memory that it got. */
+static double call__fresh(const struct call *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->ngot; i++)
+		if (c->r.result >= c->got[i].start && c->r.result < c->got[i].end)
+			return 1;
+	return c->got_more ? NAN : 0;
+}
+
+static double call__fact(unsigned fact, const struct sight *s)
+{
+	const struct call *c = s->call;
+	const struct rec_heap *r = &c->r;
+	unsigned op = HEAP_AUX_OP(r->h.aux), align = HEAP_AUX_ALIGN(r->h.aux);
+
+	switch (fact) {
+	case FACT_SIZE:
+		return op >= HEAP_FREE ? known(c->old_size) : (double)r->size;
+	case FACT_OLD_SIZE:
+		return r->arg ? known(c->old_size) : 0;
+	case FACT_ALIGN:
+		return align ? ldexp(1, (int)align) : 0;
+	case FACT_ADDRESS:
+		return (double)(op >= HEAP_FREE ? r->arg : r->result);
+	case FACT_NUMBER:
+		return s->life->whole && !s->life->unseen ? (double)c->number : NAN;
+	case FACT_THREAD:
+		return s->thread->ordinal;
+	case FACT_CALL_TIME:
+		if (op >= HEAP_FREE)
+			return NAN;
+		return r->h.ts_ns > r->start_ns ? (double)(r->h.ts_ns - r->start_ns) : 0;
+	case FACT_MAIN:
+		return r->h.tid == r->h.tgid;
+	case FACT_CALL_FAILED:
+		return (r->h.flags & HEAP_FAILED) != 0;
+	case FACT_MOVED:
+		return r->arg && r->result && r->arg != r->result;
+	case FACT_FRESH:
+		return call__fresh(c);
+	default:
+		return c->in_break;
+	}
+}
+
+static double syscall__fact(unsigned fact, const struct rec_call *c)
+{
+	bool is_mmap = c->h.kind == REC_MMAP, is_advice = c->h.kind == REC_MADVISE;
+	bool has_prot = is_mmap || c->h.kind == REC_MPROTECT;
+	uint64_t now = (uint64_t)c->ret;
+
+	switch (fact) {
+	case FACT_BYTES:
+		return call__failed(c) ? 0 : (double)call__bytes(c);
+	case FACT_EVENT_TIME:
+		return c->h.ts_ns > c->start_ns ? (double)(c->h.ts_ns - c->start_ns) : 0;
+	case FACT_EVENT_FAILED:
+		return call__failed(c);
+	case FACT_EVENT_POPULATED:
+		return c->h.aux;
+	case FACT_EVENT_ADDRESS:
+		return (double)(is_mmap ? now : c->arg[0]);
+	case FACT_GROWN:
+		return c->h.kind == REC_BRK && now > c->old_brk ? (double)(now - c->old_brk) : 0;
+	case FACT_SHRUNK:
+		return c->h.kind == REC_BRK && now < c->old_brk ? (double)(c->old_brk - now) : 0;
+	case FACT_POPULATE:
+		return is_mmap && c->arg[3] & MAP_POPULATE;
+	case FACT_FIXED:
+		return is_mmap && c->arg[3] & MAP_FIXED;
+	case FACT_SHARED:
+		return is_mmap && (c->arg[3] & MAP_TYPE) != MAP_PRIVATE;
+	case FACT_NORESERVE:
+		return is_mmap && c->arg[3] & MAP_NORESERVE;
+	case FACT_HUGETLB:
+		return is_mmap && c->arg[3] & MAP_HUGETLB;
+	case FACT_FILE:
+		return is_mmap && !(c->arg[3] & MAP_ANONYMOUS);
+	case FACT_READ:
+		return has_prot && c->arg[2] & PROT_READ;
+	case FACT_WRITE:
+		return has_prot && c->arg[2] & PROT_WRITE;
+	case FACT_EXEC:
+		return has_prot && c->arg[2] & PROT_EXEC;
+	case FACT_DONTNEED:
+		return is_advice && c->arg[2] == MADV_DONTNEED;
+	case FACT_FREE:
+		return is_advice && c->arg[2] == MADV_FREE;
+	case FACT_HUGEPAGE:
+		return is_advice && c->arg[2] == MADV_HUGEPAGE;
+	case FACT_NOHUGEPAGE:
+		return is_advice && c->arg[2] == MADV_NOHUGEPAGE;
+	default:
+		return NAN;
+	}
+}
+
+static double fault__fact(unsigned fact, const struct rec_fault *f, const struct check_known *k)
+{
+	const unsigned cow = FAULT_PRESENT | FAULT_WRITE;
+	bool has_entry = !(f->h.flags & FAULT_NO_ENTRY);
+
+	switch (fact) {
+	case FACT_EVENT_TIME:
+		return has_entry ? f->h.aux : NAN;
+	case FACT_EVENT_ADDRESS:
+		return (double)f->addr;
+	case FACT_WRITE:
+		return has_entry ? (f->h.flags & FAULT_WRITE) != 0 : NAN;
+	case FACT_EXEC:
+		return has_entry ? (f->h.flags & FAULT_EXEC) != 0 : NAN;
+	case FACT_MAJOR:
+		return (f->h.flags & FAULT_MAJOR) != 0;
+	case FACT_KERNEL:
+		return (f->h.flags & FAULT_KERNEL) != 0;
+	case FACT_COPY_ON_WRITE:
+		return has_entry ? (f->h.flags & cow) == cow : NAN;
+	case FACT_IN_BREAK:
+		return k->in_break;
+	case FACT_IN_MMAP:
+		return k->in_mmap;
+	case FACT_IN_FILE:
+		return k->in_file;
+	default:
+		return NAN;
+	}
+}
+
+static double life__fact(unsigned fact, const struct sight *s)
+{
+	const struct life *l = s->life;
+	const struct sums *since = sight__since(s);
+	bool phase = s->of_phase;
+	uint64_t begin = phase ? l->phase_begin.begin_ns : l->now.begin_ns, calls = 0;
+	unsigned i;
+
+	switch (fact) {
+	case FACT_PROCESS_TIME:
+		return s->now_ns > begin ? (double)(s->now_ns - begin) : 0;
+	case FACT_THREADS:
+		return (double)(l->now.threads - since->threads);
+	case FACT_REQUESTED:
+		return (double)(l->now.requested - since->requested);
+	case FACT_TOUCH_FAULTS:
+		return (double)(l->now.touch_faults - since->touch_faults);
+	case FACT_HEAP_CALLS:
+		for (i = 0; i < GROUPS; i++)
+			calls += l->now.group_calls[i] - since->group_calls[i];
+		return (double)calls;
+	default:
+		break;
+	}
+	if (!l->has_history || l->unseen)
+		return NAN;
+	switch (fact) {
+	case FACT_LIVE:
+		return (double)l->live;
+	case FACT_LIVE_BLOCKS:
+		return (double)l->live_blocks;
+	case FACT_PEAK:
+		return (double)(phase ? l->phase_peak.peak : l->peak);
+	case FACT_MAPPED:
+		return (double)l->mapped;
+	case FACT_MAPPED_PEAK:
+		return (double)(phase ? l->phase_peak.mapped : l->mapped_peak);
+	case FACT_RESIDENT:
+		return (double)l->resident;
+	case FACT_RESIDENT_PEAK:
+		return (double)(phase ? l->phase_peak.resident : l->resident_peak);
+	default:
+		return NAN;
+	}
+}
+
+double fact__value(const struct insn *in, const struct sight *s)
+{
+	const struct sums *since = sight__since(s), *now = &s->life->now;
+	unsigned i = in->index;
+
+	switch ((enum source)in->source) {
+	case SOURCE_CALL:
+		return known(s->call->tally.n[i]);
+	case SOURCE_INSIDE:
+		return (double)(now->in.n[i] - since->in.n[i]);
+	case SOURCE_OUTSIDE:
+		return (double)(now->out.n[i] - since->out.n[i]);
+	case SOURCE_ALL:
+		return (double)(now->in.n[i] + now->out.n[i] - since->in.n[i] - since->out.n[i]);
+	case SOURCE_OP_CALLS:
+		return (double)(now->op_calls[i] - since->op_calls[i]);
+	case SOURCE_GROUP_CALLS:
+		return (double)(now->group_calls[i] - since->group_calls[i]);
+	case SOURCE_FACT:
+		break;
+	}
+	if (i >= FACT_PROCESS_TIME)
+		return life__fact(i, s);
+	if (!s->event)
+		return call__fact(i, s);
+	if (s->event->r->kind == REC_FAULT)
+		return fault__fact(i, (const struct rec_fault *)s->event->r, s->event->known);
+	return syscall__fact(i, (const struct rec_call *)s->event->r);
+}
+
+double eval(const struct program *p, const struct sight *s)
+{
+	double stack[STACK_DEPTH], *top = stack - 1;
+	size_t i;
+
+	for (i = 0; i < p->count; i++) {
+		const struct insn *in = &p->code[i];
+
+		switch (in->op) {
+		case OP_CONSTANT:
+			*++top = in->value;
+			break;
+		case OP_LOAD:
+			*++top = fact__value(in, s);
+			break;
+		case OP_SKIP_IF_FALSE:
+			if (*top == 0)
+				i = in->index - 1U;
+			break;
+		case OP_SKIP_IF_TRUE:
+			if (*top == 1)
+				i = in->index - 1U;
+			break;
+		default:
+			if (in->op >= OP_ADD) {
+				top--;
+				*top = operate((enum opcode)in->op, top[0], top[1]);
+			} else {
+				*top = operate((enum opcode)in->op, *top, 0);
+			}
+		}
+	}
+	return *top;
+}
