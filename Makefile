@@ -128,13 +128,9 @@ MT_KINDS := shared static prefixed test mutant
 $(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o)))
 MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
 
-# What of lib/trace is in both that hand allocator calls over.
-PRODUCER_SRC := $(addprefix lib/trace/,producer.c capture.c walk.c walk_rule.c walk_os.c \
-	stack_table.c unwind.c unwind_program.c)
-
 # The agent, which is preloaded into what memtrace runs.
 AGENT := $(O)/libmemtrace-agent.so
-AGENT_SRC := $(sort $(wildcard lib/agent/*.c) $(PRODUCER_SRC))
+AGENT_SRC := $(sort $(wildcard lib/agent/*.c) lib/trace/producer.c)
 AGENT_OBJ := $(AGENT_SRC:%.c=$(O)/agent/%.o)
 
 MAN := $(wildcard docs/memtrace.8)
@@ -328,6 +324,8 @@ LIBDIR = $(DESTDIR)$(PREFIX)/lib
 PCDIR = $(LIBDIR)/pkgconfig
 INCDIR = $(DESTDIR)$(PREFIX)/include
 MAN3DIR = $(DESTDIR)$(PREFIX)/share/man/man3
+CONTRACTDIR = $(DESTDIR)$(PREFIX)/share/memtrace/contracts
+CONTRACTS := $(patsubst %,tests/contracts/%.contract,glibc jemalloc mimalloc mtalloc musl tcmalloc)
 MT_VERSION := 0.1.0
 
 install: all
@@ -336,6 +334,7 @@ install: all
 	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) '$(COMPDIR)/memtrace')
 	install -D -m 644 -t '$(DOCDIR)' LICENSE $(wildcard README.md)
 	install -D -m 755 $(AGENT) '$(LIBDIR)/memtrace/libmemtrace-agent.so'
+	install -D -m 644 -t '$(CONTRACTDIR)' $(CONTRACTS)
 	install -D -m 755 $(O)/libmtalloc.so '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)'
 	ln -sf libmtalloc.so.$(MT_VERSION) '$(LIBDIR)/libmtalloc.so.0'
 	ln -sf libmtalloc.so.0 '$(LIBDIR)/libmtalloc.so'
@@ -354,7 +353,9 @@ uninstall:
 		'$(INCDIR)/mtalloc.h' '$(INCDIR)/mt_phase.h' '$(MAN3DIR)/mtalloc.3' '$(PCDIR)/mtalloc.pc'
 	rm -f '$(LIBDIR)/memtrace/libmemtrace-agent.so'
 	if [ -d '$(LIBDIR)/memtrace' ]; then rmdir '$(LIBDIR)/memtrace'; fi
-	if [ -d '$(DOCDIR)' ]; then rmdir '$(DOCDIR)'; fi
+	rm -f $(CONTRACTS:tests/contracts/%='$(CONTRACTDIR)/%')
+	for d in '$(DOCDIR)' '$(CONTRACTDIR)' '$(dir $(CONTRACTDIR))'; do \
+		if [ -d "$$d" ]; then rmdir "$$d"; fi; done
 
 clean:
 	rm -rf $(O)
@@ -367,7 +368,7 @@ TEST_ENV = O='$(abspath $(O))' MEMTRACE='$(abspath $(O))/memtrace' PROGS='$(absp
 check: unit
 	@tests/unit/run $(UNIT)
 
-check-root: all progs mutants
+check-root: all progs mutants bench-alloc-progs
 	@$(AS_ROOT) env $(TEST_ENV) tests/trace/run $(ARGS)
 
 # What docs/linux-memory.md shows, written anew where it is not what is.

@@ -4,14 +4,15 @@
 
 static void learn(void)
 {
-	struct prog_faults before = prog__faults(), after;
+	struct prog_faults before, after;
 	char *memory;
 
 	learn__say("mmap with MAP_POPULATE");
+	before = prog__faults();
 	memory = map_pages(32, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE);
+	after = prog__faults();
 	learn__say("%d of 32 pages are in memory; all are written", resident(memory, 32));
 	write_pages(memory, 32);
-	after = prog__faults();
 	learn__say("getrusage: %lu minor faults more", after.minor - before.minor);
 	learn__say("mmap, and mlock of 4 of its pages");
 	memory = map_pages(32, PROT_READ | PROT_WRITE, MAP_PRIVATE);
