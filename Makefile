@@ -196,7 +196,7 @@ $(O)/memtrace.skel.h: $(O)/memtrace.bpf.o
 # its entries begin with an instruction that a probe is cheap on, which endbr64 is not.
 MT_CFLAGS := -std=gnu17 $(WARN) -I. -D_GNU_SOURCE -fvisibility=hidden -fno-builtin-malloc \
 	-fno-builtin-calloc -ftls-model=initial-exec \
-	-fno-stack-protector -fcf-protection=none -fno-plt $(CPPFLAGS) $(CFLAGS)
+	-fdata-sections -fno-stack-protector -fcf-protection=none -fno-plt $(CPPFLAGS) $(CFLAGS)
 MT_CFLAGS_shared := -fPIC -DMT_OVERRIDE
 MT_CFLAGS_static := -fPIC -DMT_OVERRIDE
 MT_CFLAGS_prefixed := -fPIC $(SANITIZE)
@@ -215,7 +215,8 @@ $(O)/libmtalloc.so: $(MT_OBJ_shared)
 $(O)/libmtalloc-mutant.so: $(MT_OBJ_mutant)
 $(O)/libmtalloc.so $(O)/libmtalloc-mutant.so:
 	$(call say,LINK,$@)
-	$(Q)$(CC) -shared -Wl,-soname,libmtalloc.so.0 -Wl,-z,relro,-z,now -Wl,-z,nodelete $(LDFLAGS) \
+	$(Q)$(CC) -shared -Wl,-soname,libmtalloc.so.0 -Wl,-z,relro,-z,now -Wl,-z,nodelete \
+		-Wl,--sort-section=alignment,-Bsymbolic $(LDFLAGS) \
 		-o $@ $^
 
 $(O)/libmtalloc.a: $(MT_OBJ_static)

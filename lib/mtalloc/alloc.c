@@ -7,6 +7,7 @@
  */
 #include "alloc.h"
 #include "names.h"
+#include "region.h"
 
 #include <errno.h>
 #include <string.h>
@@ -34,6 +35,7 @@ MT_COLD void _mt_init(void)
 		_mt_os_init();
 		_mt_fast.key = (uint64_t)LINK_TAG << 32 | _mt_os_random();
 		_mt_no_span.free = link__encode(LINK_END);
+		_mt_regions_init();
 		_mt_classes_init();
 		_mt_options_init();
 		_mt_heaps_init();
@@ -134,6 +136,31 @@ MT_API void *mt_malloc(size_t size)
 	return malloc_slow(size);
 }
 
+/*
+ * Much of a large block may be zero, as its last user left it: that is looked at, not written, so
+ * that pages nobody used stay what they are.
+ */
+__attribute__((noinline)) static void clear_pages(char *at, size_t bytes)
+{
+	const char *end = at + bytes;
+
+	while (at < end) {
+		size_t left = (size_t)(end - at) < PAGE ? (size_t)(end - at) : PAGE;
+		const char *page_end = at + left;
+
+		for (const uint64_t *word = (const uint64_t *)at; at + 64 <= page_end; word += 8) {
+			if (word[0] | word[1] | word[2] | word[3] | word[4] | word[5] | word[6] |
+			    word[7])
+				break;
+			at += 64;
+		}
+		while (at < page_end && !*at)
+			at++;
+		memset(at, 0, (size_t)(page_end - at));
+		at += page_end - at;
+	}
+}
+
 MT_API void *mt_calloc(size_t count, size_t size)
 {
 	bool zero = false;
@@ -152,8 +179,12 @@ MT_API void *mt_calloc(size_t count, size_t size)
 		else
 			block = _mt_alloc(bytes, &zero);
 	}
-	if (block && !zero)
-		memset(block, 0, bytes);
+	if (block && !zero) {
+		if (unlikely(bytes > SLAB_MAX))
+			clear_pages(block, bytes);
+		else
+			memset(block, 0, bytes);
+	}
 	return block;
 }
 

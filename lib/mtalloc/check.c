@@ -23,7 +23,7 @@ struct held {
 };
 
 static struct lock lock;
-static struct held held[QUARANTINE_BLOCKS];
+MT_TABLE static struct held held[QUARANTINE_BLOCKS];
 static size_t held_first, held_count, held_bytes;
 
 static uint64_t sealed(const void *block, size_t size)

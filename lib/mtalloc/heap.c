@@ -16,7 +16,7 @@ __thread struct thread _mt_thread = {
 };
 
 static struct lock heaps_lock, shared_lock;
-static struct heap *heaps[HEAPS + 1];
+MT_TABLE static struct heap *heaps[HEAPS + 1];
 static uint32_t heap_count;
 static struct heap *unused;
 static struct heap *orphans;

@@ -9,8 +9,15 @@
 #include "verify.h"
 
 #define CACHE_RANGES 512
-/* Of what is kept, whatever the swing. */
+/*
+ * Of what is kept, whatever the swing: so much that is resident. How many of their pages mappings
+ * have is told from the process's faults while so much was mapped; others' faults count too, so it
+ * is never too little.
+ */
 #define SWING_LIMIT ((size_t)64 << 20)
+#define MEASURED_BYTES ((size_t)64 << 20)
+#define PARTS 256
+#define PARTS_MIN 16
 
 struct range {
 	char *start;
@@ -18,13 +25,15 @@ struct range {
 };
 
 static struct lock large_lock;
-static struct range first_table[256];
+MT_TABLE static struct range first_table[256];
 static struct range *table = first_table;
 static size_t capacity = sizeof(first_table) / sizeof(first_table[0]);
 static size_t used, used_bytes;
-static struct range cache[CACHE_RANGES];
+MT_TABLE static struct range cache[CACHE_RANGES];
 static size_t cache_used, cache_bytes;
 static struct swing swing;
+static size_t mapped_bytes, faults_before; /* since, and at, the last measurement */
+static size_t resident_parts = PARTS; /* of PARTS */
 
 void _mt_large_lock(void)
 {
@@ -216,11 +225,34 @@ static bool cache_shrink(size_t target)
 	return some;
 }
 
+/* So much was obtained from the kernel. */
+static void measure(size_t bytes)
+{
+	size_t faults;
+
+	mapped_bytes += bytes;
+	if (mapped_bytes < MEASURED_BYTES)
+		return;
+	faults = _mt_os_faults();
+	resident_parts = (faults - faults_before) * _mt_os_page / (mapped_bytes / PARTS);
+	if (resident_parts < PARTS_MIN)
+		resident_parts = PARTS_MIN;
+	if (resident_parts > PARTS)
+		resident_parts = PARTS;
+	faults_before = faults;
+	mapped_bytes = 0;
+}
+
+static size_t keep_limit(void)
+{
+	return SWING_LIMIT / resident_parts * PARTS;
+}
+
 static void tick(void)
 {
 	swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
-	if (cache_bytes > swing__keep(&swing, SWING_LIMIT))
-		cache_shrink(swing__keep(&swing, SWING_LIMIT));
+	if (cache_bytes > swing__keep(&swing, keep_limit()))
+		cache_shrink(swing__keep(&swing, keep_limit()));
 }
 
 /* ---- blocks --------------------------------------------------------------------------------- */
@@ -284,8 +316,10 @@ void *_mt_large_alloc(size_t bytes, size_t alignment, bool *zero)
 		}
 		if (MUTANT(CLEAR_FRESH))
 			*zero = false;
-		if (start && *zero)
+		if (start && *zero) {
 			swing__fetched(&swing, bytes);
+			measure(bytes);
+		}
 		if (start)
 			table_insert(start, bytes);
 		else
@@ -321,10 +355,10 @@ size_t _mt_large_free(void *block)
 		table_remove(at);
 		swing__down(&swing, bytes);
 		swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
-		if (bytes > swing__keep(&swing, SWING_LIMIT) || !cache_insert(block, bytes))
+		if (bytes > swing__keep(&swing, keep_limit()) || !cache_insert(block, bytes))
 			give_back(block, bytes);
-		if (cache_bytes > swing__keep(&swing, SWING_LIMIT))
-			cache_shrink(swing__keep(&swing, SWING_LIMIT));
+		if (cache_bytes > swing__keep(&swing, keep_limit()))
+			cache_shrink(swing__keep(&swing, keep_limit()));
 		if (MUTANT(CHURN_ADVISE) && cache_used)
 			_mt_os_discard(cache[0].start, _mt_os_page);
 	}

@@ -11,7 +11,7 @@ struct unused {
 
 static struct lock meta_lock;
 /* Small programs need no mapping for it. */
-static char first_chunk[24 * 1024] __attribute__((aligned(64)));
+MT_TABLE static char first_chunk[24 * 1024];
 static char *chunk = first_chunk;
 static size_t chunk_left = sizeof(first_chunk);
 static struct unused *unused;

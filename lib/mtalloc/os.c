@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -197,6 +198,18 @@ uint64_t _mt_os_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+size_t _mt_os_faults(void)
+{
+	struct rusage usage;
+	int saved = errno;
+
+	if (getrusage(RUSAGE_SELF, &usage) != 0) {
+		errno = saved;
+		return 0;
+	}
+	return (size_t)usage.ru_minflt;
 }
 
 uint32_t _mt_os_random(void)

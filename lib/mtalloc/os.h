@@ -31,6 +31,8 @@ bool _mt_os_discard(void *start, size_t bytes);
 
 /* Milliseconds of the monotonic clock, coarse. */
 uint64_t _mt_os_now_ms(void);
+/* Pages that the process touched for the first time, all its threads together. */
+size_t _mt_os_faults(void);
 /* A secret of this process. */
 uint32_t _mt_os_random(void);
 void _mt_os_wait(_Atomic uint32_t *word, uint32_t value);

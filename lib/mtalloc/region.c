@@ -14,15 +14,21 @@
 #define MAPPING_MIN ((size_t)1 << 20)
 #define MAPPING_MAX ((size_t)64 << 20)
 
-static struct span break_spans[BREAK_GRANULES];
-static uint64_t break_free[BREAK_GRANULES / 64], break_dirty[BREAK_GRANULES / 64];
+MT_TABLE static struct span break_spans[BREAK_GRANULES];
+MT_TABLE static uint64_t break_bits[BREAK_GRANULES / 64 * BITS_STEP];
 static bool shown;
 static char *break_end; /* where the break is if nobody else moved it */
 
-struct region _mt_regions[REGIONS] = {
-	{.spans = break_spans, .free = break_free, .dirty = break_dirty},
-};
-_Atomic uint32_t _mt_region_count = 1;
+MT_TABLE struct region _mt_regions[REGIONS];
+_Atomic uint32_t _mt_region_count;
+
+void _mt_regions_init(void)
+{
+	_mt_regions[0].spans = break_spans;
+	_mt_regions[0].free = break_bits;
+	_mt_regions[0].dirty = break_bits + 1;
+	atomic_store_explicit(&_mt_region_count, 1, memory_order_release);
+}
 
 static uintptr_t granule_up(uintptr_t address)
 {
@@ -210,13 +216,14 @@ static bool map_region(uint32_t granules)
 	region = &_mt_regions[count];
 	granules = (uint32_t)(bytes >> GRANULE_SHIFT);
 	words = (granules + 63) / 64;
-	region->spans = _mt_meta_alloc(granules * sizeof(struct span) + 2 * words * sizeof(uint64_t));
+	region->spans = _mt_meta_alloc(granules * sizeof(struct span) +
+				       words * BITS_STEP * sizeof(uint64_t));
 	if (!region->spans) {
 		_mt_os_unmap(memory, bytes + GRANULE);
 		return false;
 	}
 	region->free = (uint64_t *)(region->spans + granules);
-	region->dirty = region->free + words;
+	region->dirty = region->free + 1;
 	region->base = (char *)granule_up((uintptr_t)memory);
 	region->granules = granules;
 	_mt_region_mark_free(region, 0, granules);

@@ -15,13 +15,17 @@ struct region {
 	uint32_t low_free; /* no word of free[] below has a bit */
 	uint32_t low_dirty;
 	struct span *spans;
-	uint64_t *free; /* a bit a granule */
+	/* A bit a granule, one word of the one and one of the other in turns: it is one page less. */
+	uint64_t *free;
 	uint64_t *dirty; /* free, and perhaps not zero */
 };
+
+#define BITS_STEP 2
 
 extern struct region _mt_regions[REGIONS];
 extern _Atomic uint32_t _mt_region_count;
 
+void _mt_regions_init(void);
 /* Obtains at least so many consecutive granules more; false when there is no memory. */
 bool _mt_region_grow(uint32_t granules);
 /* Lowers the break by so many of the free granules at the top of region 0. */
@@ -29,19 +33,24 @@ bool _mt_region_shrink(uint32_t granules);
 /* Free granules at the top of the break, none when somebody else moved it. */
 uint32_t _mt_region_top(uint32_t *dirty);
 
+static inline uint64_t bits__word(const uint64_t *bits, uint32_t word)
+{
+	return bits[word * BITS_STEP];
+}
+
 static inline void bit__set(uint64_t *bits, uint32_t at)
 {
-	bits[at / 64] |= (uint64_t)1 << (at % 64);
+	bits[at / 64 * BITS_STEP] |= (uint64_t)1 << (at % 64);
 }
 
 static inline void bit__clear(uint64_t *bits, uint32_t at)
 {
-	bits[at / 64] &= ~((uint64_t)1 << (at % 64));
+	bits[at / 64 * BITS_STEP] &= ~((uint64_t)1 << (at % 64));
 }
 
 static inline bool bit__is_set(const uint64_t *bits, uint32_t at)
 {
-	return bits[at / 64] >> (at % 64) & 1;
+	return bits__word(bits, at / 64) >> (at % 64) & 1;
 }
 
 /* Granules just obtained or given free again. */

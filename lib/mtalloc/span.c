@@ -18,6 +18,7 @@
 static struct lock span_lock;
 static struct swing swing;
 static size_t dirty_bytes;
+static bool some_freed;
 
 struct fast _mt_fast;
 
@@ -91,11 +92,11 @@ static uint32_t first_bit(const uint64_t *bits, uint32_t granules, uint32_t *low
 {
 	uint32_t words = (granules + 63) / 64;
 
-	while (*low < words && !bits[*low])
+	while (*low < words && !bits__word(bits, *low))
 		++*low;
 	if (*low >= words)
 		return granules;
-	return *low * 64 + (uint32_t)__builtin_ctzll(bits[*low]);
+	return *low * 64 + (uint32_t)__builtin_ctzll(bits__word(bits, *low));
 }
 
 /* The first run of so many bits; granules when there is none. */
@@ -104,7 +105,7 @@ static uint32_t first_run(const uint64_t *bits, uint32_t granules, uint32_t low,
 	uint32_t at = low * 64, run = 0;
 
 	while (at < granules) {
-		uint64_t word = bits[at / 64] >> (at % 64);
+		uint64_t word = bits__word(bits, at / 64) >> (at % 64);
 
 		if (!word) {
 			run = 0;
@@ -190,7 +191,9 @@ struct span *_mt_span_alloc(uint32_t granules, enum span_kind kind)
 	struct span *span;
 
 	lock__acquire(&span_lock);
-	swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
+	/* Nothing ever came back: nobody needs to know what time it is. */
+	if (some_freed)
+		swing__tick(&swing, _mt_os_now_ms(), _mt_options.decay_ms);
 	span = take_any(granules, kind);
 	if (!span && _mt_region_grow(granules))
 		span = take_any(granules, kind);
@@ -220,7 +223,7 @@ static void purge_region(struct region *region, size_t target)
 
 	while (end && dirty_bytes > target) {
 		uint32_t at, length = 0;
-		uint64_t word = region->dirty[(end - 1) / 64];
+		uint64_t word = bits__word(region->dirty, (end - 1) / 64);
 
 		if (!word) {
 			end = (end - 1) / 64 * 64;
@@ -298,6 +301,7 @@ void _mt_span_free(struct span *span, uint32_t granules)
 	lock__acquire(&span_lock);
 	region = region_of(span);
 	at = (uint32_t)(span - region->spans);
+	some_freed = true;
 	atomic_store_explicit(&span->owner, 0, memory_order_relaxed);
 	for (uint32_t i = 0; i < granules; i++)
 		dirty_bytes += dirty_of(&span[i]);

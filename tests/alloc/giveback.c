@@ -282,6 +282,28 @@ static void the_top_of_the_break_is_returned(void)
 	CHECK_LE((char *)sbrk(0) - before, 2 * MIB);
 }
 
+/* Memory that is kept and was never written to is not written to by calloc() either. */
+static void calloc_leaves_alone_what_is_zero(void)
+{
+	static const size_t of[] = {40000, 1 << 20};
+
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+		size_t size = of[i], count = 24 * MIB / size, before = resident();
+
+		memset(peak, 0, sizeof(peak));
+		for (unsigned int round = 0; round < 20; round++) {
+			for (size_t b = 0; b < count; b++) {
+				peak[b] = A.calloc(1, size);
+				CHECK(peak[b] && fill__is_zero(peak[b], size));
+				memset(peak[b] + size / 2, 0xff, 100 + round);
+			}
+			for (size_t b = 0; b < count; b++)
+				A.free(peak[b]);
+		}
+		CHECK_LE(resident(), before + count * 3 * PAGE + 4 * MIB);
+	}
+}
+
 static const struct test_case cases[] = {
 	CASE(trim_leaves_what_is_alive),
 	CASE(sparse_survivors_do_not_keep_what_lies_between),
@@ -291,6 +313,7 @@ static const struct test_case cases[] = {
 	CASE(trim_reaches_what_waits_for_others),
 	CASE(a_pinned_top_does_not_keep_the_rest),
 	CASE(the_top_of_the_break_is_returned),
+	CASE(calloc_leaves_alone_what_is_zero),
 };
 
 CASES_MAIN(cases)
