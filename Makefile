@@ -128,9 +128,13 @@ MT_KINDS := shared static prefixed test mutant
 $(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o)))
 MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
 
+# What of lib/trace is in both that hand allocator calls over.
+PRODUCER_SRC := $(addprefix lib/trace/,producer.c capture.c walk.c walk_rule.c walk_os.c \
+	stack_table.c unwind.c unwind_program.c)
+
 # The agent, which is preloaded into what memtrace runs.
 AGENT := $(O)/libmemtrace-agent.so
-AGENT_SRC := $(sort $(wildcard lib/agent/*.c) lib/trace/producer.c)
+AGENT_SRC := $(sort $(wildcard lib/agent/*.c) $(PRODUCER_SRC))
 AGENT_OBJ := $(AGENT_SRC:%.c=$(O)/agent/%.o)
 
 MAN := $(wildcard docs/memtrace.8)

@@ -25,6 +25,7 @@
 #include "user/names.h"
 #include "user/output.h"
 #include "user/session_internal.h"
+#include "user/source/census.h"
 #include "user/util/log.h"
 
 #define POLL_RING_MS 1
@@ -48,6 +49,27 @@ static void add_code(void *ctx, pid_t pid, const struct vma *v)
 	names__add_code(s->names, pid, v);
 }
 
+/* Before its probes are placed: what is allocated from then on is told by them. */
+static void session__count_before(struct session *s, pid_t pid)
+{
+	struct process_report *p = model__process(s->model, pid);
+	struct census c;
+	int err;
+
+	if (!s->plane || !p)
+		return;
+	err = census__glibc(pid, &c);
+	if (err) {
+		log__debug("process %d: what is live cannot be told: %s", pid,
+			   err == -ENOENT ? "no heap of glibc's as it is known here" :
+					    strerror(-err));
+		return;
+	}
+	p->heap.before_blocks = c.blocks;
+	p->heap.before_bytes = c.bytes;
+	p->heap.before_at_most = c.at_most;
+}
+
 static void session__fail(struct session *s, int err)
 {
 	if (!s->err)
@@ -66,6 +88,7 @@ static void session__meet(struct session *s, pid_t pid)
 		return;
 	model__process(s->model, pid)->threads = process__threads(pid);
 	process__snapshot(s->model, pid, add_code, s);
+	session__count_before(s, pid);
 	if (s->plane)
 		session__fail(s, plane__add(s->plane, pid, NULL));
 }
@@ -167,6 +190,7 @@ static int session__attach(struct session *s)
 		if (!err) {
 			model__process(s->model, pid)->threads = process__threads(pid);
 			err = process__snapshot(s->model, pid, add_code, s);
+			session__count_before(s, pid);
 		}
 		if (!err && s->plane)
 			err = plane__add(s->plane, pid, NULL);

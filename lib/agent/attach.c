@@ -2,6 +2,7 @@
 /* How a process meets the collector, see ring.h. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -95,6 +96,19 @@ static int map_segment(struct producer *p, const struct ring_welcome *w, int fd)
 	return 0;
 }
 
+/* A program that is not position-independent and takes malloc's address has it in its own code,
+ * where a jump leads to whoever serves it: that symbol is not one that the program defines. */
+#pragma weak dladdr1
+
+static bool is_only_a_jump(const void *f)
+{
+	const ElfW(Sym) *symbol = NULL;
+	Dl_info info;
+
+	return dladdr1 && dladdr1(f, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol &&
+	       symbol->st_shndx == SHN_UNDEF;
+}
+
 /* Whether ours is the malloc that the program calls. */
 static bool comes_first(struct ring_hello *hello)
 {
@@ -103,7 +117,7 @@ static bool comes_first(struct ring_hello *hello)
 	Dl_info info;
 	size_t n;
 
-	if (first == agent__malloc())
+	if (first == agent__malloc() || is_only_a_jump(first))
 		return true;
 	memset(hello->text, 0, sizeof(hello->text));
 	memcpy(hello->text, start, sizeof(start));

@@ -22,7 +22,8 @@ _agent_personality(int version, int actions, uint64_t class, void *exception, vo
 	(void)version, (void)class, (void)exception, (void)context;
 	if (actions & UNWIND_CLEANUP_PHASE && t->inside) {
 		call__leave(t);
-		call__made(t, t->op, NULL, 1, RING_FAILED, 0);
+		call__over(t);
+		call__made(t, t->op, NULL, 1, RING_FAILED);
 		call__end(t);
 	}
 	return UNWIND_CONTINUE;
@@ -40,8 +41,9 @@ __attribute__((noinline, noclone)) static void *tell_new(new_fn *next, unsigned 
 	call__enter(t);
 	p = next(size, b, c);
 	call__leave(t);
+	call__whose(t, next);
 	call__made(t, op, p, size,
-		   (p ? 0 : RING_FAILED) | (align ? (unsigned)__builtin_ctzl(align) : 0), 0);
+		   (p ? 0 : RING_FAILED) | (align ? (unsigned)__builtin_ctzl(align) : 0));
 	call__end(t);
 	return p;
 }

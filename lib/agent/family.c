@@ -49,15 +49,17 @@ void *agent_malloc(size_t size)
 	call__enter(t);
 	p = next(size);
 	call__leave(t);
-	call__made(t, HEAP_MALLOC, p, size, failed(p, size), 0);
+	call__whose(t, next);
+	call__made(t, HEAP_MALLOC, p, size, failed(p, size));
 	call__end(t);
 	return p;
 }
 
-static void free_by(free_fn *next, void *p)
+static inline __attribute__((always_inline)) void free_by(free_fn *next, void *p)
 {
 	struct producer_thread *t = producer__self();
 
+	walk__watch_free(p, (uintptr_t)__builtin_return_address(0));
 	if (PRODUCER_UNLIKELY(!next || arena__has(p)))
 		return;
 	if (!p || !call__begin(t, FRAME(), HEAP_FREE)) {
@@ -97,10 +99,11 @@ void *agent_calloc(size_t count, size_t size)
 	call__enter(t);
 	p = next(count, size);
 	call__leave(t);
+	call__whose(t, next);
 	if (PRODUCER_UNLIKELY(overflow))
 		call__moved(t, HEAP_CALLOC, p, UINT64_MAX, p ? 0 : RING_FAILED, NULL, HEAP_OVERFLOW);
 	else
-		call__made(t, HEAP_CALLOC, p, bytes, failed(p, bytes), 0);
+		call__made(t, HEAP_CALLOC, p, bytes, failed(p, bytes));
 	call__end(t);
 	return p;
 }
@@ -129,6 +132,7 @@ void *agent_realloc(void *old, size_t size)
 	call__enter(t);
 	p = next(old, size);
 	call__leave(t);
+	call__whose(t, next);
 	call__moved(t, HEAP_REALLOC, p, size, failed(p, size), old, 0);
 	call__end(t);
 	return p;
@@ -153,6 +157,7 @@ void *agent_reallocarray(void *old, size_t count, size_t size)
 	call__enter(t);
 	p = next(old, count, size);
 	call__leave(t);
+	call__whose(t, next);
 	call__moved(t, HEAP_REALLOCARRAY, p, overflow ? UINT64_MAX : bytes,
 		    !p && (overflow || bytes) ? RING_FAILED : 0, old, overflow ? HEAP_OVERFLOW : 0);
 	call__end(t);
@@ -160,7 +165,8 @@ void *agent_reallocarray(void *old, size_t count, size_t size)
 }
 
 /* aligned_alloc and memalign. */
-static void *align_by(calloc_fn *next, unsigned op, size_t align, size_t size)
+static inline __attribute__((always_inline)) void *align_by(calloc_fn *next, unsigned op,
+							    size_t align, size_t size)
 {
 	struct producer_thread *t = producer__self();
 	void *p;
@@ -174,7 +180,8 @@ static void *align_by(calloc_fn *next, unsigned op, size_t align, size_t size)
 	call__enter(t);
 	p = next(align, size);
 	call__leave(t);
-	call__made(t, op, p, size, failed(p, size) | log2_of(align), 0);
+	call__whose(t, next);
+	call__made(t, op, p, size, failed(p, size) | log2_of(align));
 	call__end(t);
 	return p;
 }
@@ -202,14 +209,15 @@ int agent_posix_memalign(void **out, size_t align, size_t size)
 	call__enter(t);
 	err = next(out, align, size);
 	call__leave(t);
+	call__whose(t, next);
 	call__made(t, HEAP_POSIX_MEMALIGN, err ? NULL : *out, size,
-		   (err ? RING_FAILED : 0) | log2_of(align), 0);
+		   (err ? RING_FAILED : 0) | log2_of(align));
 	call__end(t);
 	return err;
 }
 
 /* valloc and pvalloc. */
-static void *page_by(malloc_fn *next, unsigned op, size_t size)
+static inline __attribute__((always_inline)) void *page_by(malloc_fn *next, unsigned op, size_t size)
 {
 	struct producer_thread *t = producer__self();
 	void *p;
@@ -223,7 +231,8 @@ static void *page_by(malloc_fn *next, unsigned op, size_t size)
 	call__enter(t);
 	p = next(size);
 	call__leave(t);
-	call__made(t, op, p, size, failed(p, size), 0);
+	call__whose(t, next);
+	call__made(t, op, p, size, failed(p, size));
 	call__end(t);
 	return p;
 }
@@ -294,7 +303,8 @@ void *agent_mallocx(size_t size, int flags)
 	call__enter(t);
 	p = next(size, flags);
 	call__leave(t);
-	call__made(t, HEAP_MALLOCX, p, size, failed(p, size) | ((unsigned)flags & RING_ALIGN), 0);
+	call__whose(t, next);
+	call__made(t, HEAP_MALLOCX, p, size, failed(p, size) | ((unsigned)flags & RING_ALIGN));
 	call__end(t);
 	return p;
 }
@@ -312,6 +322,7 @@ void *agent_rallocx(void *old, size_t size, int flags)
 	call__enter(t);
 	p = next(old, size, flags);
 	call__leave(t);
+	call__whose(t, next);
 	call__moved(t, HEAP_RALLOCX, p, size, failed(p, size) | ((unsigned)flags & RING_ALIGN), old,
 		    0);
 	call__end(t);
@@ -331,6 +342,7 @@ size_t agent_xallocx(void *p, size_t size, size_t extra, int flags)
 	call__enter(t);
 	now = next(p, size, extra, flags);
 	call__leave(t);
+	call__whose(t, next);
 	call__moved(t, HEAP_XALLOCX, p, now, 0, p, 0);
 	call__end(t);
 	return now;

@@ -54,6 +54,7 @@ bool producer__use(struct producer *p, void *at, size_t mapped)
 	p->few_records = h->few_records;
 	p->nslots = n;
 	p->ns_clock = h->clock == RING_CLOCK_NS;
+	capture__use(h, n);
 	return n > 0;
 }
 
@@ -134,7 +135,7 @@ void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, u
 	r->when = RING_WHEN(t->start, op);
 	r->addr = addr;
 	r->size = (uint64_t)low | RING_HAS_MORE;
-	r->stack = 0;
+	r->stack = t->stack;
 	r->took = 0;
 	more->when = RING_WHEN(t->over, RING_MORE);
 	more->old = old;
@@ -157,7 +158,7 @@ static void producer__abandon(struct producer_thread *t)
 {
 	call__leave(t);
 	if (t->generation == _producer.p.generation && t->ring && !t->told && t->start) {
-		t->over = producer__ticks(&_producer.p) - t->start;
+		call__over(t);
 		producer__put_wide(t, t->op, 0, 0, 0, 0, HEAP_ABANDONED);
 	}
 	t->inside = 0;
@@ -198,6 +199,7 @@ static bool producer__find_slot(struct producer_thread *t)
 		t->mask = (i < p->wide ? p->records : p->few_records) - 1;
 		t->head = s->head;
 		t->tail = __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE);
+		t->walker = capture__thread(i);
 		t->generation = p->generation;
 		if (producer__announce(t, tid)) {
 			producer__thread_began(t);

@@ -7,6 +7,7 @@
  *	call__enter(t);				from here on kernel events are inside of it
  *	p = real_malloc(size);
  *	call__leave(t);
+ *	call__whose(t, real_malloc);
  *	call__made(t, HEAP_MALLOC, p, size, 0);
  *	call__end(t);
  *
@@ -29,6 +30,7 @@
 #include <time.h>
 #include <x86intrin.h>
 
+#include "lib/trace/capture.h"
 #include "lib/trace/ring.h"
 
 #define PRODUCER_PAGE 4096
@@ -68,6 +70,8 @@ struct producer_thread {
 	uint64_t mask;
 	uint64_t start; /* of the call */
 	uint64_t over; /* when it returned */
+	struct walker *walker; /* of its slot; NULL: no stacks */
+	uint32_t stack; /* of the call */
 	uint64_t arrivals; /* calls without a slot */
 	uint32_t told; /* its record has been written */
 	uint32_t op; /* enum heap_op */
@@ -188,14 +192,27 @@ static inline void producer__publish(struct producer_thread *t, unsigned n)
 	__atomic_store_n(&t->slot->head, t->head, __ATOMIC_RELEASE);
 }
 
-/* An allocation has returned. low: RING_FAILED, log2 of the alignment. */
-static inline void call__made(struct producer_thread *t, unsigned op, const void *addr,
-			      uint64_t size, unsigned low, uint32_t stack)
+/* The call has returned. */
+static inline void call__over(struct producer_thread *t)
 {
-	uint64_t took = producer__ticks(&_producer.p) - t->start;
+	t->over = producer__ticks(&_producer.p) - t->start;
+	t->stack = 0;
+}
+
+/* The same, and whose call it was: by the function at `entry`, in the wrapper itself. */
+#define call__whose(t, entry)                                                          \
+	do {                                                                           \
+		call__over(t);                                                         \
+		(t)->stack = capture__take((t)->walker, (uint64_t)(uintptr_t)(entry)); \
+	} while (0)
+
+/* An allocation is over. low: RING_FAILED, log2 of the alignment. */
+static inline void call__made(struct producer_thread *t, unsigned op, const void *addr,
+			      uint64_t size, unsigned low)
+{
+	uint64_t took = t->over;
 	struct ring_record *r;
 
-	t->over = took;
 	if (PRODUCER_UNLIKELY(size > RING_SIZE_MAX || took > UINT32_MAX)) {
 		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, 0);
 		return;
@@ -206,7 +223,7 @@ static inline void call__made(struct producer_thread *t, unsigned op, const void
 	r->when = RING_WHEN(t->start, op);
 	r->addr = (uintptr_t)addr;
 	r->size = size << 8 | low;
-	r->stack = stack;
+	r->stack = t->stack;
 	r->took = (uint32_t)took;
 	producer__publish(t, 1);
 }
@@ -227,11 +244,10 @@ static inline void call__freed(struct producer_thread *t, unsigned op, const voi
 	producer__publish(t, 1);
 }
 
-/* A realloc has returned. flags: of struct ring_more. */
+/* A realloc is over. flags: of struct ring_more. */
 static inline void call__moved(struct producer_thread *t, unsigned op, const void *addr,
 			       uint64_t size, unsigned low, const void *old, uint64_t flags)
 {
-	t->over = producer__ticks(&_producer.p) - t->start;
 	producer__put_wide(t, op, (uintptr_t)addr, size, low, (uintptr_t)old, flags);
 }
 

@@ -492,8 +492,15 @@ static uint32_t walker__id(struct walker *w, const struct stack_table *t, uint32
 
 void walker__begin(struct walker *w)
 {
-	w->own_start = w->own_end = w->foreign = 0;
 	w->first = w->end = 0;
+	memset(w->children, 0, sizeof(w->children));
+	w->foreign = 0;
+	/* Also in the child of a fork this is a stack of the same thread. And of another one that libc gave
+	 * the same memory: its end is the same, and beyond where it begins nobody stands. */
+	if (w->thread == thread_pointer())
+		return;
+	w->thread = thread_pointer();
+	w->own_start = w->own_end = 0;
 	w->main = walk__is_first();
 }
 

@@ -9,7 +9,7 @@
  * exception is walk__init(), for the beginning.
  *
  *	walk__init(memory, WALK_SHARED_BYTES);	once; the memory zeroed
- *	walker__begin(w);			for a thread: w zeroed or of one that has ended
+ *	walker__begin(w);			for a thread: w zeroed, or of one that has ended
  *
  *	void *malloc(size_t size)
  *	{
@@ -78,6 +78,7 @@ struct walk_step {
 
 /* What the walks of a thread keep. Some 18 KB, of which one with shallow stacks touches less. */
 struct walker {
+	uint64_t thread; /* its thread pointer */
 	uint64_t own_start, own_end; /* of its stack, as far as it is known to be there */
 	uint64_t foreign; /* a stack pointer that was found not to be on it */
 	uint32_t turn; /* changes with each walk: one that finds another number was interrupted by one */
@@ -106,7 +107,7 @@ struct walker {
 /* Before any walk, where the loader may be asked; memory: shared by all threads, for good. */
 void walk__init(void *memory, size_t bytes);
 
-/* A thread takes w. Not the one that goes on in the child of a fork: it has its own. */
+/* A thread takes w, or begins with another table. */
 void walker__begin(struct walker *w);
 
 /* Where the calling function stands. */

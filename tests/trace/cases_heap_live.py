@@ -6,6 +6,7 @@ owner."""
 import math
 import re
 
+from cases_heap_calls import library
 from harness import (PAGE, Failure, attach, case, expect, expect_at_least, expect_between,
                      expect_match, expect_true, launch, memtrace, prog)
 
@@ -191,3 +192,49 @@ def without_the_heap_plane_its_figures_are_unknown():
         expect(key, heap[key], None)
     expect("plane", [p["heap_plane"] for p in run.report["processes"]], ["none"])
     expect("kinds of sites", {s["kind"] for s in run.report["sites"]}, {"kernel"})
+
+
+def before(threads, blocks):
+    run = attach("heap_before", threads, blocks, opts=(HEAP,))
+    heap = run.report["heap"]
+    found = heap["live_before_attach"]
+    expect_true("the heap could be walked", found, heap)
+    expect("sure of the lists of free ones", found["at_most"], False)
+    expect("of the process", run.report["processes"][0]["heap"]["live_before_attach"], found)
+    return run, found
+
+
+def expect_before(threads, blocks):
+    """Beside what libc itself keeps, which a program that keeps nothing shows."""
+    _, idle = before(threads, 1)
+    run, found = before(threads, blocks)
+    expect("blocks", found["blocks"] - idle["blocks"], run.result["blocks"])
+    expect("bytes", found["bytes"] - idle["bytes"], run.result["bytes"])
+    expect_match("the line", run.out, r"beside that, live before the attach: [0-9.]+ \S+ in [0-9,]+ blocks")
+    expect_between("live since the attach", run.report["heap"]["live_blocks"], 0, 10)
+
+
+@case
+def what_lived_before():
+    expect_before(0, 3000)
+
+
+@case
+def what_lived_before_in_several_arenas():
+    expect_before(3, 20000)
+
+
+@case
+def a_heap_that_is_not_as_it_should_be_is_not_told():
+    """Somebody else's piece of the break above malloc's, and another allocator: unknown, not a number."""
+    run = attach("heap_before", 1, 1000, 1, opts=(HEAP,))
+    expect("with a foreign sbrk", run.report["heap"]["live_before_attach"], None)
+    run = attach("heap_before", 1, 1000, opts=(HEAP,),
+                 env={"LD_PRELOAD": library("libjemalloc.so.2")})
+    expect("of jemalloc", run.report["heap"]["live_before_attach"], None)
+
+
+@case
+def what_lived_before_a_launch_is_nothing_to_tell():
+    run = launch([prog("heap_cost"), 4], opts=(HEAP,))
+    expect("key", run.report["heap"]["live_before_attach"], None)

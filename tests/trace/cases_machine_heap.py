@@ -5,6 +5,7 @@ were there as those that come; samples, tallied by process."""
 import math
 import shutil
 
+from cases_heap_calls import library
 from harness import (Proc, Target, Tracer, case, expect, expect_at_least,
                      expect_between, expect_match, expect_true, memtrace, process_of, prog, tmp,
                      wait_until)
@@ -59,6 +60,19 @@ def a_program_that_was_there_and_one_that_comes():
     for target in (old, late):
         expect("the target's status", target.finish(), 0)
     new.finish()
+
+
+@case
+def an_allocator_of_another_make():
+    """jemalloc's operator new has no return probe: other probes, which have to be there as well."""
+    target = Target("heap_sample", 2, env={"LD_PRELOAD": library("libjemalloc.so.2")})
+    tracer = Tracer("-a", "--sample", MEAN, "--buffer=64M")
+    target.say()
+    own = target.wait_objects()[0]
+    process = process_of(tracer.report(lossy=True), target.pid)
+    expect_sampled(process["heap"], own)
+    expect("allocator", [a["name"] for a in process["allocators"]], ["jemalloc"])
+    expect("the target's status", target.finish(), 0)
 
 
 @case

@@ -251,6 +251,8 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 	p->r.start_ns = model__since_start(m, ts_ns);
 	p->r.threads = 1;
 	p->r.rss_bytes = p->r.rss_peak_bytes = UNKNOWN;
+	p->r.heap.before_blocks = p->r.heap.before_bytes = UNKNOWN;
+	p->r.heap.before_at_most = UNKNOWN;
 	for (i = 0; i < REGION_CLASSES; i++)
 		p->r.regions[i].mappings = p->r.regions[i].bytes = p->r.regions[i].resident_bytes =
 			UNKNOWN;

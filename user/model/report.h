@@ -92,6 +92,9 @@ struct heap_stats {
 	uint64_t inherited_blocks,
 		inherited_bytes; /* of them not: the parent's at a fork, not freed */
 	uint64_t dropped_blocks, dropped_bytes; /* live at an exec, and gone with the old image */
+	/* At the attach, found by walking the heap; in none of the other figures. UNKNOWN possible. */
+	uint64_t before_blocks, before_bytes;
+	uint64_t before_at_most; /* 1: no more than so many; some of them may have been free */
 	uint64_t unmatched_frees; /* of blocks that are not known: older than the trace, or lost, or
 				   * freed before (glibc empties a thread's cache by free) */
 	uint64_t unseen_frees; /* an address was given out again that was not seen to be freed */

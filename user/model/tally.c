@@ -112,6 +112,7 @@ void tally__figures(const struct tally *t, struct heap_stats *out)
 {
 	*out = t->stats;
 	heap_stats__finish(out, true, true);
+	out->before_blocks = out->before_bytes = out->before_at_most = UNKNOWN;
 	out->inherited_blocks = out->inherited_bytes = UNKNOWN;
 	out->dropped_blocks = out->dropped_bytes = UNKNOWN;
 	out->uncertain_blocks = out->uncertain_bytes = UNKNOWN;

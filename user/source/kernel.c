@@ -156,8 +156,8 @@ static void kernel__choose_programs(struct kernel *k)
 
 		/* What cuts a call short matters to the owners of kernel events alone. */
 		if (k->mode == KERNEL_MACHINE && heap)
-			machine = !strcmp(bpf_program__name(p), "heap_enter") ||
-				  !strcmp(bpf_program__name(p), "heap_leave");
+			machine = strcmp(bpf_program__name(p), "heap_escape") &&
+				  strcmp(bpf_program__name(p), "heap_signal");
 		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE) &&
 						     (!heap || k->heap));
 		if (heap && k->multi && !strcmp(bpf_program__section_name(p), "uprobe"))

@@ -89,6 +89,19 @@ static void put_join(struct json *j, const struct heap_stats *h)
 	json__close(j, '}');
 }
 
+static void put_before(struct json *j, const struct heap_stats *h)
+{
+	if (h->before_blocks == UNKNOWN) {
+		json__null(j, "live_before_attach");
+		return;
+	}
+	json__open_flat(j, "live_before_attach", '{');
+	json__u64(j, "blocks", h->before_blocks);
+	json__u64(j, "bytes", h->before_bytes);
+	json__bool(j, "at_most", h->before_at_most);
+	json__close(j, '}');
+}
+
 void json__heap(struct json *j, const struct heap_stats *h)
 {
 	json__open(j, "heap", '{');
@@ -103,6 +116,7 @@ void json__heap(struct json *j, const struct heap_stats *h)
 	json__u64(j, "live_bytes", h->live_bytes);
 	json__u64(j, "live_bytes_error", h->live_bytes_error);
 	json__u64(j, "peak_live_bytes", h->peak_live_bytes);
+	put_before(j, h);
 	json__u64(j, "unmatched_frees", h->unmatched_frees);
 	json__u64(j, "unseen_frees", h->unseen_frees);
 	json__u64(j, "temporary", h->temporary);

@@ -154,6 +154,20 @@ static void put_heap_calls(struct sink *s, const struct heap_stats *h, const str
 	text__item(s, w.text, o->width);
 }
 
+/* A line of its own: these blocks are in no other figure. */
+static void put_before(struct sink *s, const struct heap_stats *h, const struct view_opts *o)
+{
+	struct words w = {.len = 0};
+
+	if (h->before_blocks == UNKNOWN)
+		return;
+	words__add(&w,
+		   "beside that, live before the attach: %s%s in %s blocks, by a walk along the heap",
+		   h->before_at_most ? "at most " : "", fmt__bytes(h->before_bytes).s,
+		   fmt__count(h->before_blocks).s);
+	text__item(s, w.text, o->width);
+}
+
 static void put_blocks(struct sink *s, const struct heap_stats *h, const struct view_opts *o)
 {
 	struct words w = {.len = 0};
@@ -166,6 +180,7 @@ static void put_blocks(struct sink *s, const struct heap_stats *h, const struct 
 	words__count(&w, h->live_blocks, h->live_blocks_error);
 	words__add(&w, " blocks, at most %s%s", about(h), fmt__bytes(h->peak_live_bytes).s);
 	text__item(s, w.text, o->width);
+	put_before(s, h, o);
 	w.len = 0;
 	if (h->temporary && h->temporary != UNKNOWN)
 		words__add(&w, "%s blocks were freed within %u allocations; ",

@@ -89,7 +89,8 @@ struct ring_plane *ring_plane__new(const struct ring_plane_opts *o)
 	struct ring_server_opts server = {
 		.segment = {.ring_bytes = o->ring_bytes ?: RING_BYTES,
 			    .sample_bytes = o->sample_bytes,
-			    .drop = o->drop},
+			    .drop = o->drop,
+			    .stack_frames = STACK_FRAMES},
 		.announce = plane__announce,
 		.ctx = p,
 	};

@@ -8,11 +8,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/trace/stack_table.h"
+
 #define PAGE 4096UL
 #define SLOTS 2048 /* threads that live at the same time */
 #define WIDE 32 /* of these, so many with a ring of full length */
 #define FEW_BYTES (256UL << 10) /* the others' */
 #define STACKS_BYTES (64UL << 20)
+#define FRAMES_MAX (16UL << 20) /* of all stacks of a segment: 128 MiB of addresses */
 #define GIVE_BACK 4096 /* records read, before the target is told */
 
 struct layout {
@@ -43,6 +46,10 @@ struct segment {
 	struct lane *lanes[SLOTS]; /* of the slots in use */
 	uint32_t nlanes;
 	uint64_t delivered, malformed;
+	struct stack_table stacks;
+	uint64_t *told; /* a bit for each stack that has been handed on */
+	uint64_t frames_left; /* that may still be */
+	struct rec_stack stack; /* to be handed on */
 };
 
 static uint64_t power_of_two_below(uint64_t n)
@@ -118,6 +125,23 @@ static void segment__write_header(struct segment *s, const struct segment_opts *
 	};
 }
 
+static int segment__open_stacks(struct segment *s)
+{
+	uint32_t nodes = STACK_TABLE_FIRST;
+
+	if (!s->l.stacks_bytes)
+		return 0;
+	while (stack_table__bytes(nodes * 2) <= s->l.stacks_bytes)
+		nodes *= 2;
+	s->told = calloc(nodes / 64 + 1, sizeof(*s->told));
+	if (!s->told)
+		return -ENOMEM;
+	s->stacks.node = (struct stack_node *)(s->at + s->l.stacks_at);
+	s->stacks.nodes = nodes;
+	s->frames_left = FRAMES_MAX;
+	return 0;
+}
+
 struct segment *segment__new(const struct segment_opts *o, const struct ring_clock *clock, int *fd)
 {
 	static uint32_t serial;
@@ -138,10 +162,14 @@ struct segment *segment__new(const struct segment_opts *o, const struct ring_clo
 	s->at = mmap(NULL, s->l.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
 	if (s->at == MAP_FAILED)
 		goto fail;
+	if (segment__open_stacks(s))
+		goto fail;
 	segment__write_header(s, o);
 	return s;
 fail:
 	err = errno;
+	if (s->at != MAP_FAILED)
+		munmap(s->at, s->l.bytes);
 	if (*fd >= 0)
 		close(*fd);
 	free(s);
@@ -156,6 +184,7 @@ void segment__free(struct segment *s)
 	for (uint32_t i = 0; i < s->nlanes; i++)
 		free(s->lanes[i]);
 	munmap(s->at, s->l.bytes);
+	free(s->told);
 	free(s);
 }
 
@@ -188,6 +217,12 @@ static uint64_t ticks__sum(uint64_t start, uint64_t took)
 	return __builtin_add_overflow(start, took, &over) ? UINT64_MAX : over;
 }
 
+/* Of a stack in the table, for the model: no two of different segments are the same. */
+static uint64_t segment__stack_id(const struct segment *s, uint32_t stack)
+{
+	return stack && s->stacks.nodes ? (uint64_t)s->serial << 32 | stack : 0;
+}
+
 /* What a call's record says. more: its second part, or NULL. */
 static void lane__decode(struct lane *l, const struct ring_record *r, const struct ring_more *more)
 {
@@ -205,6 +240,7 @@ static void lane__decode(struct lane *l, const struct ring_record *r, const stru
 		.start_ns = ring_clock__ns(s->clock, start),
 		.size = r->size >> 8,
 		.weight = s->sample_bytes,
+		.stack_id = segment__stack_id(s, r->stack),
 	};
 	if (more) {
 		over = ticks__sum(start, RING_TICKS(more->when));
@@ -279,12 +315,48 @@ static void lane__give_back(struct lane *l)
 	__atomic_store_n(&segment__slot(l->segment, l->index)->tail, l->tail, __ATOMIC_RELEASE);
 }
 
+/* Before the first record with it, a stack itself. */
+static void segment__tell_stack(struct segment *s, struct order *o, struct rec_heap *h)
+{
+	uint32_t id = (uint32_t)h->stack_id, node = id & ~STACK_TABLE_CUT, flags;
+	struct rec_stack *r = &s->stack;
+	uint64_t ip[STACK_FRAMES];
+	unsigned n;
+
+	if (!h->stack_id)
+		return;
+	/* What is cut is told each time: the model knows it by its number. */
+	if (node < s->stacks.nodes && id == node && s->told[node / 64] >> node % 64 & 1)
+		return;
+	n = s->frames_left < STACK_FRAMES ?
+		    0 :
+		    stack_table__read(&s->stacks, id, ip, STACK_FRAMES, &flags);
+	if (!n) {
+		s->malformed++;
+		h->stack_id = 0;
+		return;
+	}
+	s->frames_left -= n;
+	s->told[node / 64] |= 1ULL << node % 64;
+	r->h = (struct rec){.kind = REC_STACK,
+			    .flags = (uint16_t)flags,
+			    .tgid = h->h.tgid,
+			    .tid = h->h.tid,
+			    .aux = n,
+			    .ts_ns = h->h.ts_ns};
+	r->stack_id = h->stack_id;
+	for (unsigned i = 0; i < n; i++)
+		r->ip[i] = ip[i];
+	order__deliver(o, &r->h, sizeof(*r) - sizeof(r->ip) + n * sizeof(r->ip[0]));
+}
+
 static void lane__hand_on(struct order_feed *f, struct order *o, uint64_t until_ns)
 {
 	struct lane *l = (struct lane *)f; /* .feed is its first */
 
 	while (f->next_ns <= until_ns && f->next_ns != UINT64_MAX) {
 		l->segment->delivered++;
+		segment__tell_stack(l->segment, o, &l->next);
 		order__deliver(o, &l->next.h, sizeof(l->next));
 		lane__fetch(l);
 		if (l->tail - l->told >= GIVE_BACK)
