@@ -266,8 +266,8 @@ static inline void assert_mappings(unsigned pid, const uint64_t *pairs)
 	for (i = 0; pairs[2 * i]; i++) {
 		if (i >= s->count)
 			fail_msg("only %zu mappings", s->count);
-		assert_int_equal(s->vmas[i].start, pairs[2 * i]);
-		assert_int_equal(s->vmas[i].end, pairs[2 * i + 1]);
+		assert_int_equal(space__vma(s, i)->start, pairs[2 * i]);
+		assert_int_equal(space__vma(s, i)->end, pairs[2 * i + 1]);
 	}
 	assert_int_equal(s->count, i);
 }

@@ -221,10 +221,10 @@ static void assert_space(const struct space *s)
 	size_t i;
 
 	for (i = 0; i < s->count; i++) {
-		const struct vma *v = &s->vmas[i];
+		const struct vma *v = space__vma(s, i);
 
 		assert_true(v->start < v->end);
-		assert_true(!i || v[-1].end <= v->start);
+		assert_true(!i || space__vma(s, i - 1)->end <= v->start);
 		mapped += v->end - v->start;
 		heap += v->kind == VMA_HEAP ? v->end - v->start : 0;
 	}

@@ -96,8 +96,8 @@ static void assert_same(const struct space *s, const struct shadow *w)
 	assert_int_equal(s->heap_bytes, heap);
 	assert_int_equal(s->count, runs); /* all that are alike are merged */
 	for (i = 0; i < s->count; i++) {
-		assert_true(s->vmas[i].start < s->vmas[i].end);
-		assert_true(!i || s->vmas[i - 1].end <= s->vmas[i].start);
+		assert_true(space__vma(s, i)->start < space__vma(s, i)->end);
+		assert_true(!i || space__vma(s, i - 1)->end <= space__vma(s, i)->start);
 	}
 }
 
@@ -263,8 +263,8 @@ static void a_munmap_spares_what_was_mapped_while_it_ran(void **state)
 	map(&s, 4, 6, 210);
 	assert_int_equal(space__unmap(&s, at(0), at(10), 200), 0);
 	assert_int_equal(s.count, 1);
-	assert_int_equal(s.vmas[0].start, at(4));
-	assert_int_equal(s.vmas[0].end, at(6));
+	assert_int_equal(space__vma(&s, 0)->start, at(4));
+	assert_int_equal(space__vma(&s, 0)->end, at(6));
 	/* One that begins later means it. */
 	assert_int_equal(space__unmap(&s, at(0), at(10), 211), 0);
 	assert_int_equal(s.count, 0);
@@ -349,9 +349,51 @@ static void nothing_comes_of_empty_ranges(void **state)
 	space__clear(&s);
 }
 
+#define MANY 5000
+
+/* Mappings that do not meet, added and taken away far from each other and near. */
+static void many_mappings_stay_in_order(void **state)
+{
+	static bool there[MANY];
+	struct space s = {0}, copy = {0};
+	size_t i = 0, n = 0, turn, seen = 0;
+
+	(void)state;
+	seed = 20240229;
+	for (turn = 0; turn < 40000; turn++) {
+		struct vma v = {.file = NO_FILE, .prot = PROT_READ};
+
+		i = turn % 100 ? (dice(2) ? i + 1 : i) % MANY : dice(MANY);
+		v.start = at(2 * i);
+		v.end = v.start + PAGE;
+		if (there[i])
+			assert_int_equal(space__unmap(&s, v.start, v.end, 2 * turn), 0);
+		else
+			assert_int_equal(space__map(&s, &v, 2 * turn + 1), 0);
+		there[i] = !there[i];
+		n += there[i] ? 1 : -1;
+		assert_int_equal(s.count, n);
+		assert_int_equal(space__find(&s, v.start) != NULL, there[i]);
+	}
+	assert_int_equal(space__copy(&copy, &s), 0);
+	assert_int_equal(copy.count, n);
+	for (i = 0; i < MANY; i++) {
+		assert_int_equal(space__find(&s, at(2 * i)) != NULL, there[i]);
+		if (!there[i])
+			continue;
+		assert_int_equal(space__vma(&s, seen)->start, at(2 * i));
+		assert_int_equal(space__vma(&copy, seen)->start, at(2 * i));
+		seen++;
+	}
+	assert_int_equal(seen, n);
+	space__clear(&s);
+	space__clear(&copy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_mappings_stay_in_order),
 		cmocka_unit_test(a_space_is_like_an_array_of_pages),
 		cmocka_unit_test(a_munmap_spares_what_was_mapped_while_it_ran),
 		cmocka_unit_test(forks_do_not_leave_pieces),

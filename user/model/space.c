@@ -19,15 +19,27 @@ void space__clear(struct space *s)
 	*s = (struct space){.code_changes = changes};
 }
 
+/* Copy the mappings into an array with room for `room`, the hole where it is. */
+static struct vma *space__vmas_in(const struct space *s, size_t room)
+{
+	struct vma *vmas = reallocarray(NULL, room, sizeof(*vmas));
+	size_t behind = s->count - s->hole;
+
+	if (!vmas || !s->count)
+		return vmas;
+	memcpy(vmas, s->vmas, s->hole * sizeof(*vmas));
+	memcpy(vmas + room - behind, s->vmas + s->room - behind, behind * sizeof(*vmas));
+	return vmas;
+}
+
 int space__copy(struct space *to, const struct space *from)
 {
 	struct vma *vmas = NULL;
 
 	if (from->count) {
-		vmas = malloc(from->count * sizeof(*vmas));
+		vmas = space__vmas_in(from, from->count);
 		if (!vmas)
 			return -ENOMEM;
-		memcpy(vmas, from->vmas, from->count * sizeof(*vmas));
 	}
 	free(to->vmas);
 	*to = *from;
@@ -44,7 +56,7 @@ static size_t space__at(const struct space *s, uint64_t addr)
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 
-		if (s->vmas[mid].end <= addr)
+		if (space__vma(s, mid)->end <= addr)
 			low = mid + 1;
 		else
 			high = mid;
@@ -64,28 +76,48 @@ static void space__account(struct space *s, const struct vma *v, int sign)
 		s->code_changes++;
 }
 
-/* Open a gap of n mappings at i. */
+/* Make the hole come before mapping i. */
+static void space__move_hole(struct space *s, size_t i)
+{
+	size_t room = s->room - s->count;
+
+	if (i < s->hole)
+		memmove(s->vmas + i + room, s->vmas + i, (s->hole - i) * sizeof(*s->vmas));
+	else if (i > s->hole)
+		memmove(s->vmas + s->hole, s->vmas + s->hole + room,
+			(i - s->hole) * sizeof(*s->vmas));
+	s->hole = i;
+}
+
+/* Make n new mappings, not set yet, from number i on. */
 static int space__open(struct space *s, size_t i, size_t n)
 {
 	if (s->count + n > s->room) {
 		size_t room = s->room * 2 > s->count + n ? s->room * 2 : s->count + n + 30;
-		struct vma *vmas = reallocarray(s->vmas, room, sizeof(*vmas));
+		struct vma *vmas = space__vmas_in(s, room);
 
 		if (!vmas)
 			return -ENOMEM;
+		free(s->vmas);
 		s->vmas = vmas;
 		s->room = room;
 	}
-	memmove(s->vmas + i + n, s->vmas + i, (s->count - i) * sizeof(*s->vmas));
+	space__move_hole(s, i);
+	s->hole += n;
 	s->count += n;
 	return 0;
 }
 
+/* Drop n mappings from number i on: the hole takes them in from where it meets them. */
 static void space__close(struct space *s, size_t i, size_t n)
 {
 	if (!n)
 		return;
-	memmove(s->vmas + i, s->vmas + i + n, (s->count - i - n) * sizeof(*s->vmas));
+	if (s->hole < i)
+		space__move_hole(s, i);
+	else if (s->hole > i + n)
+		space__move_hole(s, i + n);
+	s->hole = i;
 	s->count -= n;
 }
 
@@ -94,14 +126,14 @@ static int space__split(struct space *s, uint64_t addr)
 {
 	size_t i = space__at(s, addr);
 
-	if (i == s->count || s->vmas[i].start >= addr)
+	if (i == s->count || space__vma(s, i)->start >= addr)
 		return 0;
 	if (space__open(s, i, 1))
 		return -ENOMEM;
-	s->vmas[i] = s->vmas[i + 1];
-	s->vmas[i].end = addr;
-	s->vmas[i + 1].start = addr;
-	s->vmas[i + 1].offset += addr - s->vmas[i].start;
+	*space__vma(s, i) = *space__vma(s, i + 1);
+	space__vma(s, i)->end = addr;
+	space__vma(s, i + 1)->start = addr;
+	space__vma(s, i + 1)->offset += addr - space__vma(s, i)->start;
 	return 0;
 }
 
@@ -116,9 +148,9 @@ static bool vma__continues(const struct vma *a, const struct vma *b)
 /* Merge mapping i with the one before it when they are alike. */
 static void space__merge(struct space *s, size_t i)
 {
-	if (!i || i >= s->count || !vma__continues(&s->vmas[i - 1], &s->vmas[i]))
+	if (!i || i >= s->count || !vma__continues(space__vma(s, i - 1), space__vma(s, i)))
 		return;
-	s->vmas[i - 1].end = s->vmas[i].end;
+	space__vma(s, i - 1)->end = space__vma(s, i)->end;
 	space__close(s, i, 1);
 }
 
@@ -133,10 +165,10 @@ static int space__cut(struct space *s, uint64_t start, uint64_t end)
 	if (space__split(s, start) || space__split(s, end))
 		return -ENOMEM;
 	from = space__at(s, start);
-	for (to = from; to < s->count && s->vmas[to].start < end; to++)
+	for (to = from; to < s->count && space__vma(s, to)->start < end; to++)
 		;
 	for (i = from; i < to; i++)
-		space__account(s, &s->vmas[i], -1);
+		space__account(s, space__vma(s, i), -1);
 	space__close(s, from, to - from);
 	return 0;
 }
@@ -152,9 +184,9 @@ int space__map(struct space *s, const struct vma *v, uint64_t ts_ns)
 	i = space__at(s, v->start);
 	if (space__open(s, i, 1))
 		return -ENOMEM;
-	s->vmas[i] = *v;
+	*space__vma(s, i) = *v;
 	if (v->prot & PROT_WRITE)
-		s->vmas[i].flags |= VMA_WAS_WRITABLE;
+		space__vma(s, i)->flags |= VMA_WAS_WRITABLE;
 	space__account(s, v, 1);
 	space__merge(s, i + 1);
 	space__merge(s, i);
@@ -191,8 +223,8 @@ int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 	if (space__split(s, start) || space__split(s, end))
 		return -ENOMEM;
 	first = space__at(s, start);
-	for (i = first; i < s->count && s->vmas[i].start < end; i++) {
-		struct vma *v = &s->vmas[i];
+	for (i = first; i < s->count && space__vma(s, i)->start < end; i++) {
+		struct vma *v = space__vma(s, i);
 
 		if ((v->prot ^ prot) & PROT_EXEC)
 			s->code_changes++;
@@ -215,24 +247,25 @@ void space__mark_blocks(struct space *s, uint64_t addr)
 	if (addr >= s->marked_start && addr < s->marked_end)
 		return;
 	i = space__at(s, addr);
-	if (i == s->count || s->vmas[i].start > addr)
+	if (i == s->count || space__vma(s, i)->start > addr)
 		return;
-	if (!(s->vmas[i].flags & VMA_HAS_BLOCKS)) {
-		s->vmas[i].flags |= VMA_HAS_BLOCKS;
+	if (!(space__vma(s, i)->flags & VMA_HAS_BLOCKS)) {
+		space__vma(s, i)->flags |= VMA_HAS_BLOCKS;
 		space__merge(s, i + 1);
 		space__merge(s, i);
 		i = space__at(s, addr);
 	}
-	s->marked_start = s->vmas[i].start;
-	s->marked_end = s->vmas[i].end;
+	s->marked_start = space__vma(s, i)->start;
+	s->marked_end = space__vma(s, i)->end;
 }
 
 uint64_t space__gap(const struct space *s, uint64_t start, uint64_t end)
 {
 	size_t i;
 
-	for (i = space__at(s, start); i < s->count && s->vmas[i].start <= start && start < end; i++)
-		start = s->vmas[i].end;
+	for (i = space__at(s, start);
+	     i < s->count && space__vma(s, i)->start <= start && start < end; i++)
+		start = space__vma(s, i)->end;
 	return start < end ? start : end;
 }
 
@@ -262,13 +295,14 @@ int space__move(struct space *s, const struct space_move *m)
 	int err = 0;
 
 	/* Of an old size of 0 (another mapping of the same shared memory) the first is meant, too. */
-	for (n = 0; first + n < s->count && s->vmas[first + n].start < m->from + (m->old_bytes ?: 1);)
+	for (n = 0; first + n < s->count &&
+		    space__vma(s, first + n)->start < m->from + (m->old_bytes ?: 1);)
 		n++;
 	moved = calloc(n + 1, sizeof(*moved));
 	if (!moved)
 		return -ENOMEM;
 	for (i = 0; i < n; i++)
-		moved[i] = vma__moved(&s->vmas[first + i], m, n == 1);
+		moved[i] = vma__moved(space__vma(s, first + i), m, n == 1);
 	if (!n) {
 		moved[n] = unknown;
 		moved[n].start = m->to;
@@ -286,25 +320,26 @@ void space__mark_forked(struct space *s)
 {
 	size_t i, n = 0;
 
+	space__move_hole(s, s->count);
 	/* What was mapped after the fork before this one becomes like what was there then. */
 	for (i = 0; i < s->count; i++) {
-		struct vma v = s->vmas[i];
+		struct vma v = *space__vma(s, i);
 
 		if (!(v.prot & VMA_SHARED))
 			v.flags |= VMA_PRE_FORK;
-		if (n && vma__continues(&s->vmas[n - 1], &v))
-			s->vmas[n - 1].end = v.end;
+		if (n && vma__continues(space__vma(s, n - 1), &v))
+			space__vma(s, n - 1)->end = v.end;
 		else
-			s->vmas[n++] = v;
+			*space__vma(s, n++) = v;
 	}
-	s->count = n;
+	s->count = s->hole = n;
 }
 
 const struct vma *space__find(const struct space *s, uint64_t addr)
 {
 	size_t i = space__at(s, addr);
 
-	return i < s->count && s->vmas[i].start <= addr ? &s->vmas[i] : NULL;
+	return i < s->count && space__vma(s, i)->start <= addr ? space__vma(s, i) : NULL;
 }
 
 const struct vma *space__touch(struct space *s, uint64_t addr)
@@ -314,14 +349,15 @@ const struct vma *space__touch(struct space *s, uint64_t addr)
 
 	if (i == s->count)
 		return NULL;
-	v = &s->vmas[i];
+	v = space__vma(s, i);
 	if (v->start <= addr)
 		return v;
 	if (v->kind != VMA_STACK || v->flags & VMA_FIXED_SIZE || v->start - addr > STACK_REACH)
 		return NULL;
 	addr &= ~(PAGE - 1);
-	if (i && addr < v[-1].end) /* only a record that lies has mappings of less than a page */
-		addr = v[-1].end;
+	/* Only a record that lies has mappings of less than a page. */
+	if (i && addr < space__vma(s, i - 1)->end)
+		addr = space__vma(s, i - 1)->end;
 	s->mapped_bytes += v->start - addr;
 	v->start = addr;
 	return v;

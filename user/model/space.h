@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The address space of one process: its mappings, kept up by the calls that
- * change them. A sorted array: the kernel itself allows about 65,000 mappings,
- * and like it we merge neighbours that are alike.
+ * change them. A sorted array with a hole where it was changed last: the kernel itself
+ * allows about 65,000 mappings, and a program changes its own near to each other. Like the
+ * kernel we merge neighbours that are alike.
  */
 #ifndef MEMTRACE_SPACE_H
 #define MEMTRACE_SPACE_H
@@ -36,8 +37,9 @@ struct vma {
 #define RECENT_MAPS 16
 
 struct space {
-	struct vma *vmas;
+	struct vma *vmas; /* use space__vma() */
 	size_t count, room;
+	size_t hole; /* before this mapping is what of the room is free */
 	uint64_t mapped_bytes, heap_bytes;
 	uint32_t code_changes; /* grows when executable code was mapped or unmapped */
 	/* The last mmaps: a munmap that began before one of them returned cannot be meant for it. */
@@ -47,6 +49,12 @@ struct space {
 	unsigned next_recent;
 	uint64_t marked_start, marked_end; /* a mapping that has VMA_HAS_BLOCKS, not changed since */
 };
+
+/* The mapping of a number, from 0 on, by address. It stays where it is until the next change. */
+static inline struct vma *space__vma(const struct space *s, size_t i)
+{
+	return &s->vmas[i < s->hole ? i : i + (s->room - s->count)];
+}
 
 void space__clear(struct space *s);
 int space__copy(struct space *to, const struct space *from);
