@@ -109,14 +109,19 @@ static bool is_only_a_jump(const void *f)
 	       symbol->st_shndx == SHN_UNDEF;
 }
 
-/* Whether ours is the malloc that the program calls. */
+/*
+ * Whether ours is the malloc that the program calls. Found out once: in a child of a fork, which would
+ * find the same, dlsym() may free the text of an error that the parent had, unseen by us.
+ */
 static bool comes_first(struct ring_hello *hello)
 {
-	void *first = dlsym(RTLD_DEFAULT, "malloc");
+	static void *first;
 	static const char start[] = "its malloc is ", own[] = "its own";
 	Dl_info info;
 	size_t n;
 
+	if (!first)
+		first = dlsym(RTLD_DEFAULT, "malloc");
 	if (first == agent__malloc() || is_only_a_jump(first))
 		return true;
 	memset(hello->text, 0, sizeof(hello->text));

@@ -45,6 +45,9 @@ void *next__find(enum next_index which)
 	f = dlsym(RTLD_NEXT, names[which]);
 	if (!f && which >= NEXT_new)
 		f = find_cxx(names[which]);
+	/* Nobody asks for the text of this error: let it be freed here. */
+	while (!f && dlerror())
+		;
 	looking = false;
 	_next[which] = f;
 	return f;

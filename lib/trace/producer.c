@@ -250,15 +250,15 @@ static bool producer__attach_once(struct producer *p)
 void producer__look(void)
 {
 	struct producer_thread *t = producer__self();
+	uint32_t was;
 
 	if (t->inside || _producer.p.generation != GENERATION_NEW)
 		return;
-	t->told = 1; /* if this is left, there is nothing to be told */
-	t->call.sp = (uintptr_t)__builtin_frame_address(0);
-	t->inside = INSIDE_CALL;
-	producer__barrier();
-	producer__attach_once(&_producer.p);
-	t->inside = 0;
+	was = producer__hide(t, __builtin_frame_address(0));
+	/* Its ring, too: later a filter of system calls may be in the way. */
+	if (producer__attach_once(&_producer.p))
+		producer__find_slot(t);
+	producer__show(t, was);
 }
 
 bool producer__arrive(struct producer_thread *t, uint64_t sp)
@@ -275,10 +275,7 @@ bool producer__arrive(struct producer_thread *t, uint64_t sp)
 		return false;
 	if (t->generation == p->generation)
 		return true;
-	t->call.sp = sp;
-	t->told = 1; /* if this is left, there is nothing to be told */
-	t->inside = INSIDE_CALL;
-	producer__barrier();
+	producer__hide(t, (const void *)sp);
 	found = (p->generation != GENERATION_NEW || producer__attach_once(p));
 	if (found && t->arrivals++ % TRY_AGAIN == 0)
 		found = producer__find_slot(t);
@@ -288,6 +285,6 @@ bool producer__arrive(struct producer_thread *t, uint64_t sp)
 		t->arrivals = 0;
 	else if (p->generation > GENERATION_OFF)
 		__atomic_fetch_add(&p->segment->unslotted, 1, __ATOMIC_RELAXED);
-	t->inside = 0;
+	producer__show(t, 0);
 	return found;
 }

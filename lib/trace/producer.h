@@ -174,6 +174,27 @@ static inline void call__end(struct producer_thread *t)
 	t->inside = 0;
 }
 
+/* What this thread does in between is not told: neither as calls nor as part of one that it may be in. */
+static inline uint32_t producer__hide(struct producer_thread *t, const void *sp)
+{
+	uint32_t was = t->inside;
+
+	if (was)
+		return was;
+	t->told = 1; /* if this is left, there is nothing to be told */
+	t->call.sp = (uintptr_t)sp;
+	producer__barrier();
+	t->inside = INSIDE_CALL;
+	producer__barrier();
+	return was;
+}
+
+static inline void producer__show(struct producer_thread *t, uint32_t was)
+{
+	producer__barrier();
+	t->inside = was;
+}
+
 /* Where the next record goes, if there is room. NULL: it is lost, and counted. */
 static inline struct ring_record *producer__next(struct producer_thread *t, unsigned op)
 {
@@ -200,10 +221,12 @@ static inline void call__over(struct producer_thread *t)
 }
 
 /* The same, and whose call it was: by the function at `entry`, in the wrapper itself. */
-#define call__whose(t, entry)                                                          \
-	do {                                                                           \
-		call__over(t);                                                         \
-		(t)->stack = capture__take((t)->walker, (uint64_t)(uintptr_t)(entry)); \
+#define call__whose(t, entry)                                                                  \
+	do {                                                                                   \
+		call__over(t);                                                                 \
+		/* A fork in the middle of the call has left the table behind. */              \
+		if (PRODUCER_LIKELY((t)->generation == _producer.p.generation))                \
+			(t)->stack = capture__take((t)->walker, (uint64_t)(uintptr_t)(entry)); \
 	} while (0)
 
 /* An allocation is over. low: RING_FAILED, log2 of the alignment. */

@@ -4,10 +4,12 @@ malloc, nothing lost, and the program runs on whatever becomes of memtrace."""
 
 import os
 import signal
+import subprocess
 
-from harness import (MEMTRACE, Proc, case, expect, expect_at_least, expect_between, expect_match,
-                     launch, memtrace, prog, wait_until)
+from harness import (MEMTRACE, ROOT, SOURCES, Proc, case, expect, expect_at_least, expect_between,
+                     expect_match, launch, memtrace, prog, tmp, wait_until)
 from cases_heap_calls import FUNCTIONS, library
+from cases_heap_live import expect_churn, expect_cost
 
 HEAP = "--heap=ring"
 THREADS = 4  # of heap_family: for each of them the C library makes one calloc
@@ -184,3 +186,125 @@ def children_are_followed_or_not():
            own[0]["posix_memalign"] + own[1]["posix_memalign"])
     run = ring(command, "--no-follow")
     expect("posix_memalign of none", run.report["heap"]["by_function"].get("posix_memalign", 0), 0)
+
+
+@case
+def a_malloc_has_its_system_calls_and_faults():
+    expect_cost(ring([prog("heap_cost"), 40]))
+
+
+@case
+def blocks_by_place():
+    expect_churn(ring([prog("heap_churn"), 4, 20000]))
+
+
+def compiled(name, *argv):
+    """A program or library made for a case."""
+    path = tmp(name)
+    subprocess.run([os.environ.get("CC", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-g",
+                    "-fno-omit-frame-pointer", "-fno-builtin", "-pthread", "-I" + ROOT, "-o", path,
+                    *argv], check=True)
+    return path
+
+
+def expect_joined(threads):
+    """The allocator of heap_join, which marks what it does, as a library behind the agent."""
+    main = tmp("main.c")
+    with open(main, "w") as f:
+        f.write("int join_main(int, char **);\nint main(int n, char **v) { return join_main(n, v); }\n")
+    library = compiled("libjoin.so", "-fPIC", "-shared", "-Dmain=join_main",
+                       os.path.join(SOURCES, "heap_join.c"))
+    run = ring([compiled("join", main, library), threads])
+    heap, own = run.report["heap"], run.result
+    expect("marks inside calls", heap["inside_calls"]["syscalls"]["madvise"], own["alloc"] + own["free"])
+    expect("calls left by longjmp", heap["abandoned"], own["left"])
+    expect("realloc, whose malloc and free are its own", heap["by_function"]["realloc"], own["rounds"])
+    expect("malloc", heap["by_function"]["malloc"], 4 * own["rounds"])
+    expect("free", heap["by_function"]["free"], 4 * own["rounds"])
+
+
+@case
+def each_event_in_its_call():
+    expect_joined(1)
+
+
+@case
+def each_event_in_its_call_with_threads():
+    expect_joined(4)
+
+
+def expect_life(*what, wrap=(), processes=1):
+    run = ring([*wrap, prog("ring_life"), *what])
+    heap, own = run.report["heap"], run.result
+    expect("calls", heap["by_function"]["posix_memalign"], own["made"])
+    expect("frees unseen", heap["unseen_frees"], 0)
+    expect("processes", len(run.report["processes"]), processes)
+    return run
+
+
+def made_blocks(run, key):
+    return sum(s[key] for s in run.report["sites"] if s["kind"] == "heap" and
+               "make_block" in [f["symbol"] for f in s["stack"]])
+
+
+@case
+def threads_come_and_go_on_small_stacks():
+    run = expect_life("threads", 2000)
+    expect("live blocks by place", made_blocks(run, "live_blocks"), run.result["kept"])
+
+
+@case
+def a_thousand_threads_at_the_same_time():
+    run = expect_life("crowd", 1000)
+    expect("live blocks by place", made_blocks(run, "live_blocks"), run.result["kept"])
+
+
+@case
+def children_have_rings_of_their_own():
+    run = expect_life("fork", processes=11)
+    expect("calls by place", made_blocks(run, "calls"), run.result["made"])
+
+
+@case
+def descriptors_are_of_no_use_to_it():
+    expect_life("close")
+
+
+@case
+def a_filter_of_system_calls_does_not_matter():
+    expect_life("filter")
+
+
+@case
+def little_address_space_is_enough():
+    run = expect_life("plain", wrap=("sh", "-c", "ulimit -v 200000; exec \"$0\" \"$@\""))
+    expect("calls by place", made_blocks(run, "calls"), run.result["made"])
+
+
+@case
+def an_exception_ends_the_call():
+    """bad_alloc out of jemalloc's operator new, then calls further in: all are told."""
+    source = tmp("throw.cpp")
+    with open(source, "w") as f:
+        f.write("""#include <cstdio>
+            #include <new>
+            #include <cstdlib>
+            __attribute__((noinline)) static void deeper(int n) {
+                volatile char room[64]; room[0] = 0;
+                if (n) deeper(n - 1); else { void *p = aligned_alloc(64, 64);
+                    __asm__ volatile("" : "+r"(p)); free(p); } }
+            int main() { int thrown = 0;
+                for (int i = 0; i < 50; i++) {
+                    try { void *p = ::operator new[](std::size_t(1) << 62);
+                          __asm__ volatile("" : : "r"(p)); ::operator delete[](p); }
+                    catch (const std::bad_alloc &) { thrown++; }
+                    deeper(3); }
+                std::printf("{\\"thrown\\": %d}\\n", thrown); }""")
+    path = tmp("throw")
+    subprocess.run([os.environ.get("CXX", "g++"), "-O1", "-g", "-o", path, source], check=True)
+    run = ring([path], env={"LD_PRELOAD": library("libjemalloc.so.2")})
+    called = run.report["heap"]["by_function"]
+    expect("thrown", run.result["thrown"], 50)
+    expect("new[]", called["new_array"], 50)
+    expect("failed", run.report["heap"]["failed"], 50)
+    expect("calls further in", called["aligned_alloc"], 50)

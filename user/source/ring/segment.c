@@ -14,7 +14,7 @@
 #define SLOTS 2048 /* threads that live at the same time */
 #define WIDE 32 /* of these, so many with a ring of full length */
 #define FEW_BYTES (256UL << 10) /* the others' */
-#define STACKS_BYTES (64UL << 20)
+#define STACKS_BYTES (16UL << 20)
 #define FRAMES_MAX (16UL << 20) /* of all stacks of a segment: 128 MiB of addresses */
 #define GIVE_BACK 4096 /* records read, before the target is told */
 
