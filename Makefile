@@ -142,7 +142,7 @@ COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
 .PHONY: all progs unit mtalloc mutants agent bench-progs bench-alloc-progs install uninstall clean \
 	check check-root learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
-	format-check lint help FORCE
+	format-check lint fuzz help FORCE
 all: $(O)/memtrace mtalloc agent
 
 mtalloc: $(MT_LIBS)
@@ -366,6 +366,21 @@ clean:
 	rm -rf $(O)
 
 # ---- tests ----------------------------------------------------------------------------------
+# The parser of contracts under libFuzzer, for some seconds, from those that there are.
+FUZZ_SRC := $(sort $(wildcard user/check/*.c user/model/*.c user/view/*.c user/util/*.c))
+FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. $(DEFINES) -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=undefined
+$(O)/fuzz/contract: tests/fuzz/contract.c $(FUZZ_SRC) $(O)/.config
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_SRC) -lm
+
+fuzz: $(O)/fuzz/contract | $(O)/.deps-test
+	@rm -rf $(O)/fuzz/corpus && mkdir -p $(O)/fuzz/corpus
+	@cp tests/contracts/*.contract $(O)/fuzz/corpus
+	$(O)/fuzz/contract -max_total_time=$(or $(SECONDS),5) -max_len=16384 -timeout=5 \
+		-verbosity=0 -print_final_stats=1 -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus
+
 # What tests/trace/run and tests/bench/run are told, through the environment.
 TEST_ENV = O='$(abspath $(O))' MEMTRACE='$(abspath $(O))/memtrace' PROGS='$(abspath $(O))/progs' \
 	REQUIRE_BPF='$(REQUIRE_BPF)' CC='$(CC)'
@@ -447,6 +462,7 @@ help:
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make learn         run what docs/linux-memory.md shows again, and write it down'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
+	@echo '  make fuzz          the parser of contracts, fuzzed; SECONDS=5'
 	@echo '  make bench         what tracing costs'
 	@echo '  make bench-floor   what its hooks alone cost'
 	@echo '  make bench-alloc   allocators compared: time, memory, instructions; ARGS="..."'

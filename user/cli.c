@@ -545,12 +545,13 @@ static int check_conflicts(const struct line *line, const char *word)
 static int check_heap(const struct line *line, const struct options *o)
 {
 	static const int ringing[] = {OPT_RING, OPT_ON_OVERRUN};
+	bool command = line->word == WORD_COMMAND || (line->word == WORD_CHECK && o->argv);
 	static const int needing[] = {OPT_SAMPLE, OPT_ALLOCATOR, OPT_ALLOCATOR_SYMBOL};
 
-	if (o->heap == HEAP_CHOICE_RING && line->word != WORD_COMMAND)
+	if (o->heap == HEAP_CHOICE_RING && !command)
 		return usage_error("--heap=ring without a command: it is for what memtrace launches");
 	for (size_t i = 0; i < sizeof(ringing) / sizeof(ringing[0]); i++)
-		if (line->given[ringing[i]] && line->word != WORD_COMMAND)
+		if (line->given[ringing[i]] && !command)
 			return usage_error("--%s without a command: it is about what memtrace launches",
 					   option_name(ringing[i]));
 	for (size_t i = 0; i < sizeof(needing) / sizeof(needing[0]); i++)

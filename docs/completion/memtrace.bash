@@ -60,6 +60,8 @@ _memtrace_value() # option typed
 	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto ring uprobe none' -- "$2") ;;
 	--ring) mapfile -t COMPREPLY < <(compgen -W '256K 1M 4M 16M' -- "$2") ;;
 	--on-overrun) mapfile -t COMPREPLY < <(compgen -W 'block drop' -- "$2") ;;
+	-c | --contract) _memtrace_files "$2" ;;
+	--format) mapfile -t COMPREPLY < <(compgen -W 'text json tap junit' -- "$2") ;;
 	--comm) _memtrace_comms "$2" ;;
 	--cgroup) _memtrace_cgroups "$2" ;;
 	*) return 1 ;;
@@ -85,12 +87,18 @@ _memtrace()
 	local options='--pid --all --duration --interval --stream --json --top --no-follow --user
 		--comm --cgroup --buffer --planes --heap --ring --on-overrun --sample --allocator
 		--allocator-symbol		--verbose --quiet --help --version'
-	local -i i
+	local -i i checking=0
 
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case $word in
+		check)
+			((checking++)) && _memtrace_command "$i" "$current" && return
+			options='--contract --define --strict --format --json --tap --junit --learn --pid
+				--duration --user --no-follow --buffer --heap --allocator
+				--allocator-symbol --verbose --quiet'
+			;;
 		--)
 			_memtrace_command $((i + 1)) "$current"
 			return
@@ -104,11 +112,11 @@ _memtrace()
 			fi
 			return
 			;;
-		--json)
+		--json | --tap | --junit | --learn)
 			# --json=FILE is three words to readline.
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=2
 			;;
-		-[pdiun] | --pid | --duration | --interval | --user | --top | --comm | --cgroup | \
+		-[pdiuncD] | --contract | --define | --format | --pid | --duration | --interval | --user | --top | --comm | --cgroup | \
 			--buffer | --planes | --heap | --ring | --on-overrun | --sample | --allocator | \
 			--allocator-symbol)
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=1
@@ -127,7 +135,7 @@ _memtrace()
 	elif [[ $current == = ]]; then
 		current='' equals=1
 	fi
-	if [[ $before == --json && -n $equals ]]; then
+	if [[ $before =~ ^--(json|tap|junit|learn)$ && -n $equals ]]; then
 		_memtrace_files "$current"
 	elif _memtrace_value "$before" "$current"; then
 		:
@@ -136,8 +144,8 @@ _memtrace()
 	elif [[ $current == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W '-p -a -d -i -s -n -u -v -q -h -V --' -- "$current")
 	else
-		mapfile -t COMPREPLY < <(compgen -W 'doctor' -- "$current"; compgen -c -- "$current")
-		[[ -n $current ]] || COMPREPLY=(doctor -p -a --)
+		mapfile -t COMPREPLY < <(compgen -W 'check doctor' -- "$current"; compgen -c -- "$current")
+		[[ -n $current ]] || COMPREPLY=(check doctor -p -a --)
 	fi
 }
 

@@ -237,6 +237,17 @@ def each_process_is_judged_for_itself():
 
 
 @case
+def by_the_ring_plane():
+    """The same, with calls that a library in the process hands over."""
+    rules, _, _ = check("--heap=ring", "-c", contract("rule a: each malloc where size >= 1M: exactly 1 mmap\n"
+                                                      "rule b: at least 2000 malloc where size = 1000\n"
+                                                      "rule c: each malloc where size < 1K: no mmap\n"),
+                        "--", prog("demo"), status=0)
+    expect("large", rules["a"]["exercised"], 1)
+    expect("counted", (rules["b"]["verdict"], rules["b"]["undecided"]), ("held", 0))
+
+
+@case
 def a_proposal_holds_on_a_rerun():
     learned = tmp("learned.contract")
     argv = ["--", prog("check_pattern")]
