@@ -293,6 +293,22 @@ struct rec_heap {
 #define ESCAPE_JUMP 0 /* longjmp */
 #define ESCAPE_THROW 1 /* an exception is being thrown */
 
+/* Where an argument of a target's own probe is. */
+#define CONTRACT_REGISTER 1
+#define CONTRACT_MEMORY 2 /* at a register's value plus offset */
+#define CONTRACT_CONSTANT 3 /* the offset itself */
+struct contract_arg {
+	__u8 kind; /* CONTRACT_*; 0: there is none */
+	__u8 reg; /* the processor's number of it */
+	__u8 bytes; /* 1, 2, 4 or 8 */
+	__u8 is_signed;
+	__u32 pad;
+	__s64 offset;
+};
+struct contract_args {
+	struct contract_arg arg[3];
+};
+
 #define HEAP_HOOKS_MAX 512 /* a power of two */
 struct heap_hook_counts {
 	__u64 hits, nested, ignored, lost; /* as in rec_hook */
@@ -392,6 +408,7 @@ _Static_assert(sizeof(struct rec_vma) == 64, "rec_vma");
 _Static_assert(sizeof(struct rec_rename) == 40, "rec_rename");
 _Static_assert(sizeof(struct rec_file) == 40 + FILE_PATH_BYTES, "rec_file");
 _Static_assert(sizeof(struct rec_heap) == 72, "rec_heap");
+_Static_assert(sizeof(struct contract_args) == 48, "contract_args");
 _Static_assert(sizeof(struct rec_hook) == 96 + HOOK_NAME_BYTES + HOOK_PATH_BYTES, "rec_hook");
 _Static_assert(sizeof(struct rec_allocator) == 40 + 32 + HOOK_PATH_BYTES, "rec_allocator");
 #endif

@@ -10,6 +10,7 @@
  *                 mark_threads list_threads                   iterators
  *   heap plane    heap_enter heap_leave         heap.bpf.h     the malloc family
  *                 heap_escape heap_signal                     what may cut a call short
+ *                 heap_contract              contract.bpf.h  probes of the target's own
  *   machine mode  machine_*                    machine.bpf.h  counts by process
  */
 #include "bpf/state.bpf.h"
@@ -17,6 +18,7 @@
 #include "bpf/stack.bpf.h"
 #include "bpf/files.bpf.h"
 #include "bpf/heap.bpf.h"
+#include "bpf/contract.bpf.h"
 #include "bpf/calls.bpf.h"
 #include "bpf/faults.bpf.h"
 #include "bpf/tasks.bpf.h"

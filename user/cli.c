@@ -261,8 +261,11 @@ static int parse_heap(const char *value, enum heap_choice *out)
 		*out = HEAP_CHOICE_NONE;
 	else if (strcmp(value, "ring") == 0)
 		*out = HEAP_CHOICE_RING;
+	else if (strcmp(value, "contract") == 0)
+		*out = HEAP_CHOICE_CONTRACT;
 	else
-		return bad_value(OPT_HEAP, value, "not a heap plane (try auto, ring, uprobe, none)");
+		return bad_value(OPT_HEAP, value,
+				 "not a heap plane (try auto, ring, uprobe, contract, none)");
 	return 0;
 }
 
@@ -548,6 +551,11 @@ static int check_heap(const struct line *line, const struct options *o)
 	bool command = line->word == WORD_COMMAND || (line->word == WORD_CHECK && o->argv);
 	static const int needing[] = {OPT_SAMPLE, OPT_ALLOCATOR, OPT_ALLOCATOR_SYMBOL};
 
+	if (o->heap == HEAP_CHOICE_CONTRACT && line->given['a'] && !line->given[OPT_COMM] &&
+	    !line->given[OPT_CGROUP])
+		return usage_error(
+			"-a/--all with --heap=contract: that is not built for the whole machine; "
+			"choose processes with --comm or --cgroup");
 	if (o->heap == HEAP_CHOICE_RING && !command)
 		return usage_error("--heap=ring without a command: it is for what memtrace launches");
 	for (size_t i = 0; i < sizeof(ringing) / sizeof(ringing[0]); i++)
@@ -678,7 +686,7 @@ void cli__help(void)
 	      "      --cgroup PATH     with -a: processes of that cgroup only\n"
 	      "      --buffer SIZE     all event buffers together (64K, 16M, 1GiB)\n"
 	      "      --planes kernel   leave out the allocator's calls (kernel,heap)\n"
-	      "      --heap HOW        how those are seen: auto, ring, uprobe, none\n"
+	      "      --heap HOW        how those are seen: auto, ring, uprobe, contract, none\n"
 	      "      --ring SIZE       with rings: a thread's (4M)\n"
 	      "      --on-overrun HOW  with rings that are full: block the program, or drop and count\n"
 	      "      --sample SIZE     one allocation in so many bytes, on the average\n"

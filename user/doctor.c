@@ -24,7 +24,8 @@ struct probe {
 #define NO_TRACING "memtrace cannot trace here."
 #define NEWER_KERNEL "boot a newer kernel: Debian 12's 6.1 has it"
 #define SINCE_5_17 "boot a kernel from 5.17 on, as Debian 12's 6.1"
-#define LATER "Nothing now: it is for the heap plane, which is still to come."
+#define NO_UPROBES \
+	"Calls into an allocator are not seen by --heap=uprobe; --heap=ring does without."
 
 static const struct probe probes[] = {
 	{"arch", "architecture", true, probe__arch,
@@ -80,9 +81,22 @@ static const struct probe probes[] = {
 	{"pagemap_scan", "PAGEMAP_SCAN", false, probe__pagemap_scan,
 	 "Nothing now: resident pages are read from smaps.", NULL},
 	{"tracefs", "tracefs", false, probe__tracefs, "Nothing: memtrace does without it.", NULL},
-	{"uprobe", "uprobes", false, probe__uprobe, LATER, "use a kernel with CONFIG_UPROBE_EVENTS=y"},
-	{"uprobe_multi", "uprobe_multi", false, probe__uprobe_multi, LATER, NULL},
-	{"usdt_semaphore", "USDT semaphores", false, probe__usdt_semaphore, LATER, NULL},
+	{"uprobe", "uprobes", false, probe__uprobe, NO_UPROBES,
+	 "use a kernel with CONFIG_UPROBE_EVENTS=y"},
+	{"uretprobe", "return probes", false, probe__uretprobe, NO_UPROBES,
+	 "use a kernel with CONFIG_UPROBE_EVENTS=y"},
+	{"uprobe_multi", "uprobe_multi", false, probe__uprobe_multi,
+	 "Each probe is an event of its own: attaching and detaching take longer.",
+	 "a kernel from 6.10 on has it"},
+	{"uprobe_session", "uprobe sessions", false, probe__uprobe_session,
+	 "Nothing now: entry and return have a probe each.", NULL},
+	{"uprobe_optimised", "optimised uprobe", false, probe__uprobe_optimised,
+	 "A probe on a nop of 5 bytes becomes a call, which overwrites the red zone of the code there: "
+	 "programs' own probes (otel_memory) that are such nops are left alone.",
+	 NULL},
+	{"usdt_semaphore", "USDT semaphores", false, probe__usdt_semaphore,
+	 "Programs' own probes that wait for a listener stay silent under --heap=contract.",
+	 "use a kernel from 4.20 on"},
 	{"kprobe", "kprobes", false, probe__kprobe, "Nothing: memtrace does without them.", NULL},
 	{"fentry", "fentry", false, probe__fentry, "Nothing: memtrace does without it.", NULL},
 };

@@ -39,7 +39,13 @@ struct check_options {
 	} file[CHECK_FORMATS]; /* beside it, by format */
 };
 
-enum heap_choice { HEAP_CHOICE_AUTO, HEAP_CHOICE_RING, HEAP_CHOICE_UPROBE, HEAP_CHOICE_NONE };
+enum heap_choice {
+	HEAP_CHOICE_AUTO,
+	HEAP_CHOICE_RING,
+	HEAP_CHOICE_UPROBE,
+	HEAP_CHOICE_CONTRACT,
+	HEAP_CHOICE_NONE
+};
 
 struct options {
 	enum mode mode;

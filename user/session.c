@@ -261,8 +261,13 @@ static int session__open_plane(struct session *s)
 		.allocator = o->allocator,
 		.symbols = o->symbols,
 		.nsymbols = o->nsymbols,
-		.required = o->heap == HEAP_CHOICE_UPROBE || o->allocator || o->nsymbols ||
-			    o->check.on,
+		/* What is exact wins, unless samples are asked for. */
+		.contract = o->heap == HEAP_CHOICE_CONTRACT ? CONTRACT_ONLY :
+			    o->heap == HEAP_CHOICE_AUTO && o->sample_bytes && !o->allocator ?
+							      CONTRACT_PREFERRED :
+							      CONTRACT_NEVER,
+		.required = o->heap == HEAP_CHOICE_UPROBE || o->heap == HEAP_CHOICE_CONTRACT ||
+			    o->allocator || o->nsymbols || o->check.on,
 		.sink = session__take,
 		.sink_ctx = s,
 	};

@@ -57,7 +57,7 @@ _memtrace_value() # option typed
 	--planes) mapfile -t COMPREPLY < <(compgen -W 'kernel kernel,heap' -- "$2") ;;
 	--sample) mapfile -t COMPREPLY < <(compgen -W '64K 512K 4M' -- "$2") ;;
 	--allocator) mapfile -t COMPREPLY < <(compgen -f -- "$2") ;;
-	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto ring uprobe none' -- "$2") ;;
+	--heap) mapfile -t COMPREPLY < <(compgen -W 'auto ring uprobe contract none' -- "$2") ;;
 	--ring) mapfile -t COMPREPLY < <(compgen -W '256K 1M 4M 16M' -- "$2") ;;
 	--on-overrun) mapfile -t COMPREPLY < <(compgen -W 'block drop' -- "$2") ;;
 	-c | --contract) _memtrace_files "$2" ;;

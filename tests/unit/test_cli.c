@@ -478,6 +478,10 @@ static void test_heap_plane(void **state)
 	refused("--heap=ring -p 1", EXIT_USAGE, "--heap=ring without a command");
 	refused("--ring 1K ls", EXIT_OWN_FAILURE, "--ring: \"1K\": not from 4 KiB");
 	refused("--on-overrun=wait ls", EXIT_OWN_FAILURE, "neither block nor drop");
+	r = good("--heap=contract -p 1");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_CONTRACT);
+	run__free(r);
+	refused("--heap=contract -a", EXIT_USAGE, "-a/--all with --heap=contract");
 	refused("--heap=yes -p 1", EXIT_USAGE, "--heap: \"yes\": not a heap plane");
 	refused("--planes heap -p 1", EXIT_USAGE, "--planes: \"heap\": not a list of planes");
 	refused("--sample 0 -p 1", EXIT_USAGE, "--sample: \"0\": must be more than 0");

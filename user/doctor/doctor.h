@@ -70,7 +70,8 @@ probe_fn probe__btf, probe__ringbuf, probe__task_storage, probe__tp_btf, probe__
 probe_fn probe__perf_faults, probe__inherit_thread, probe__kprobe;
 
 /* uprobe.c */
-probe_fn probe__uprobe, probe__uprobe_multi, probe__usdt_semaphore;
+probe_fn probe__uprobe, probe__uretprobe, probe__uprobe_multi, probe__uprobe_session,
+	probe__uprobe_optimised, probe__usdt_semaphore;
 
 /*
  * A counter: a map of one number, and programs of any type that add one to it

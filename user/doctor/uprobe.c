@@ -16,6 +16,8 @@
 
 /* linux/bpf.h of Linux 6.6 */
 #define TRACE_UPROBE_MULTI 48
+#define TRACE_UPROBE_SESSION 57 /* 6.13 */
+#define SYS_UPROBE 336 /* 6.18: what optimised probes call */
 struct uprobe_multi_attr {
 	uint32_t prog_fd, target_fd, attach_type, flags;
 	uint64_t path, offsets, ref_ctr_offsets, cookies;
@@ -65,12 +67,13 @@ static int pmu_type(void)
 }
 
 /* ref_ctr_offset 0: without a semaphore. A descriptor or -errno. */
-static int open_uprobe(int type, uint64_t offset, uint64_t ref_ctr_offset)
+static int open_uprobe(int type, uint64_t offset, uint64_t ref_ctr_offset, bool at_return)
 {
 	struct perf_event_attr a = {.size = sizeof(a), .type = type};
 	int fd;
 
-	a.config = ref_ctr_offset << 32; /* as format/ref_ctr_offset says: bits 32-63 */
+	/* As format/ref_ctr_offset and format/retprobe say: bits 32-63, bit 0. */
+	a.config = ref_ctr_offset << 32 | at_return;
 	a.config1 = (uintptr_t)SELF;
 	a.config2 = offset;
 	fd = syscall(SYS_perf_event_open, &a, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
@@ -85,13 +88,13 @@ static void call_target(void)
 		target();
 }
 
-static void say_hits(struct check *c, uint64_t counted)
+static void say_hits(struct check *c, uint64_t counted, unsigned hits_each)
 {
-	check__set(c, counted == HITS ? CHECK_OK : CHECK_NO, "%lu hits counted of %d",
-		   (unsigned long)counted, HITS);
+	check__set(c, counted == HITS * hits_each ? CHECK_OK : CHECK_NO, "%lu hits counted of %u",
+		   (unsigned long)counted, HITS * hits_each);
 }
 
-void probe__uprobe(struct exam *e, struct check *c)
+static void try_uprobe(struct exam *e, struct check *c, bool at_return)
 {
 	uint64_t offset = offset_in_self((void *)target);
 	int type = pmu_type(), counter, prog, event = -1;
@@ -111,7 +114,7 @@ void probe__uprobe(struct exam *e, struct check *c)
 	}
 	prog = counter__program(counter, BPF_PROG_TYPE_KPROBE, 0, 0);
 	if (prog >= 0)
-		event = open_uprobe(type, offset, 0);
+		event = open_uprobe(type, offset, 0, at_return);
 	if (prog < 0) {
 		check__fail(e, c, "program", prog);
 	} else if (event < 0) {
@@ -120,7 +123,7 @@ void probe__uprobe(struct exam *e, struct check *c)
 		check__fail(e, c, "attach", -errno);
 	} else {
 		call_target();
-		say_hits(c, counter__read(counter));
+		say_hits(c, counter__read(counter), 1);
 	}
 	if (event >= 0)
 		close(event);
@@ -129,11 +132,21 @@ void probe__uprobe(struct exam *e, struct check *c)
 	close(counter);
 }
 
-static int link_uprobe_multi(int prog, uint64_t offset)
+void probe__uprobe(struct exam *e, struct check *c)
+{
+	try_uprobe(e, c, false);
+}
+
+void probe__uretprobe(struct exam *e, struct check *c)
+{
+	try_uprobe(e, c, true);
+}
+
+static int link_uprobe_multi(int prog, uint64_t offset, uint32_t attach_type)
 {
 	struct uprobe_multi_attr a = {
 		.prog_fd = prog,
-		.attach_type = TRACE_UPROBE_MULTI,
+		.attach_type = attach_type,
 		.path = (uintptr_t)SELF,
 		.offsets = (uintptr_t)&offset,
 		.cnt = 1,
@@ -144,7 +157,8 @@ static int link_uprobe_multi(int prog, uint64_t offset)
 	return fd < 0 ? -errno : fd;
 }
 
-void probe__uprobe_multi(struct exam *e, struct check *c)
+/* hits_each: by one call of the target */
+static void try_multi(struct exam *e, struct check *c, uint32_t attach_type, unsigned hits_each)
 {
 	uint64_t offset = offset_in_self((void *)target);
 	int counter, prog, link = -1;
@@ -158,22 +172,50 @@ void probe__uprobe_multi(struct exam *e, struct check *c)
 		check__fail(e, c, "map", counter);
 		return;
 	}
-	prog = counter__program(counter, BPF_PROG_TYPE_KPROBE, TRACE_UPROBE_MULTI, 0);
+	prog = counter__program(counter, BPF_PROG_TYPE_KPROBE, attach_type, 0);
 	if (prog >= 0)
-		link = link_uprobe_multi(prog, offset);
+		link = link_uprobe_multi(prog, offset, attach_type);
 	if (prog < 0) {
 		check__fail(e, c, "program", prog);
 	} else if (link < 0) {
 		check__fail(e, c, "link", link);
 	} else {
 		call_target();
-		say_hits(c, counter__read(counter));
+		say_hits(c, counter__read(counter), hits_each);
 	}
 	if (link >= 0)
 		close(link);
 	if (prog >= 0)
 		close(prog);
 	close(counter);
+}
+
+void probe__uprobe_multi(struct exam *e, struct check *c)
+{
+	try_multi(e, c, TRACE_UPROBE_MULTI, 1);
+}
+
+/* Counts at the entry and at the return. */
+void probe__uprobe_session(struct exam *e, struct check *c)
+{
+	try_multi(e, c, TRACE_UPROBE_SESSION, 2);
+}
+
+/* Called from anywhere else than an optimised probe it says so: ENXIO, where there are such. */
+static int call_uprobe(void)
+{
+	return syscall(SYS_UPROBE) ? errno : 0;
+}
+
+void probe__uprobe_optimised(struct exam *e, struct check *c)
+{
+	int err = run_in_child(call_uprobe, NULL, 0);
+
+	(void)e;
+	if (err == ENXIO)
+		check__set(c, CHECK_PART, "a nop of 5 bytes becomes a call");
+	else
+		check__set(c, CHECK_OK, "no probe is made a call");
 }
 
 void probe__usdt_semaphore(struct exam *e, struct check *c)
@@ -190,7 +232,7 @@ void probe__usdt_semaphore(struct exam *e, struct check *c)
 		check__set(c, CHECK_UNKNOWN, "/proc/self/maps does not show our own code");
 		return;
 	}
-	event = open_uprobe(type, offset, counter);
+	event = open_uprobe(type, offset, counter, false);
 	if (event < 0) {
 		check__fail(e, c, "event", event);
 		return;

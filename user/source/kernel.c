@@ -157,7 +157,8 @@ static void kernel__choose_programs(struct kernel *k)
 		/* What cuts a call short matters to the owners of kernel events alone. */
 		if (k->mode == KERNEL_MACHINE && heap)
 			machine = strcmp(bpf_program__name(p), "heap_escape") &&
-				  strcmp(bpf_program__name(p), "heap_signal");
+				  strcmp(bpf_program__name(p), "heap_signal") &&
+				  strcmp(bpf_program__name(p), "heap_contract");
 		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE) &&
 						     (!heap || k->heap));
 		if (heap && k->multi && !strcmp(bpf_program__section_name(p), "uprobe"))
@@ -184,6 +185,8 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 		bpf_map__set_max_entries(k->skel->maps.ring_calls, RING_PROCESSES);
 	if (!k->heap)
 		bpf_map__set_max_entries(k->skel->maps.heap_hooks, 1);
+	if (!k->heap)
+		bpf_map__set_max_entries(k->skel->maps.contract_hooks, 1);
 	bpf_map__set_max_entries(k->skel->maps.rings, k->nrings);
 	bpf_map__set_max_entries(k->skel->maps.fault_lanes, k->ncpus);
 	bpf_map__set_value_size(k->skel->maps.fault_lanes, lanes__value_size(k->lane_records));
@@ -645,6 +648,7 @@ void kernel__heap_programs(const struct kernel *k, struct attach_programs *p)
 	p->enter = k->skel->progs.heap_enter;
 	p->leave = k->skel->progs.heap_leave;
 	p->exit = k->skel->progs.heap_exit;
+	p->contract = k->skel->progs.heap_contract;
 	p->escape = k->skel->progs.heap_escape;
 	p->multi = k->multi;
 }
@@ -652,6 +656,13 @@ void kernel__heap_programs(const struct kernel *k, struct attach_programs *p)
 void kernel__close_heap(struct kernel *k)
 {
 	__atomic_store_n(&k->skel->bss->heap_closed, 1, __ATOMIC_RELEASE);
+}
+
+int kernel__set_contract(struct kernel *k, uint32_t hook, const struct contract_args *args)
+{
+	int fd = bpf_map__fd(k->skel->maps.contract_hooks);
+
+	return bpf_map_update_elem(fd, &hook, args, BPF_ANY) ? -errno : 0;
 }
 
 void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr)

@@ -88,6 +88,9 @@ void kernel__heap_programs(const struct kernel *k, struct attach_programs *p);
 /* From here on no call into an allocator is seen to begin. */
 void kernel__close_heap(struct kernel *k);
 
+/* Where the arguments of a target's own probe are. 0 or -errno. */
+int kernel__set_contract(struct kernel *k, uint32_t hook, const struct contract_args *args);
+
 /* Sampling: the free of this block is not awaited any more. */
 void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr);
 

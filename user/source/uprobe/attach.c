@@ -14,14 +14,15 @@
 #include "user/source/uprobe/uprobe_multi.h"
 #include "user/util/together.h"
 
-static int link_multi(int prog_fd, const char *path, const uint64_t *offsets,
-		      const uint64_t *cookies, size_t n, uint32_t flags, pid_t pid)
+static int link_multi(int prog_fd, const char *path, const uint64_t *offsets, const uint64_t *cookies,
+		      const uint64_t *counters, size_t n, uint32_t flags, pid_t pid)
 {
 	struct uprobe_multi_attr a = {
 		.prog_fd = prog_fd,
 		.attach_type = TRACE_UPROBE_MULTI,
 		.path = (uintptr_t)path,
 		.offsets = (uintptr_t)offsets,
+		.ref_ctr_offsets = (uintptr_t)counters,
 		.cookies = (uintptr_t)cookies,
 		.cnt = n,
 		.multi_flags = flags,
@@ -50,8 +51,8 @@ bool attach__has_multi(void)
 
 	if (prog < 0)
 		return false;
-	has = link_multi(prog, "/", &offset, NULL, 1, 0, 0) == -EBADF &&
-	      link_multi(prog, "/", &offset, NULL, 1, 0, -1) == -EINVAL;
+	has = link_multi(prog, "/", &offset, NULL, NULL, 1, 0, 0) == -EBADF &&
+	      link_multi(prog, "/", &offset, NULL, NULL, 1, 0, -1) == -EINVAL;
 	close(prog);
 	return has;
 }
@@ -78,6 +79,7 @@ static uint64_t exit__cookie(const struct exit_site *x)
 /* The points of one program, all in one file. */
 struct points {
 	uint64_t *offsets, *cookies;
+	uint64_t *counters; /* where the target looks whether somebody listens; 0: nowhere */
 	size_t n, room;
 };
 
@@ -85,9 +87,10 @@ static void points__free(struct points *p)
 {
 	free(p->offsets);
 	free(p->cookies);
+	free(p->counters);
 }
 
-static int points__add(struct points *p, uint64_t offset, uint64_t cookie)
+static int points__add(struct points *p, uint64_t offset, uint64_t cookie, uint64_t counter)
 {
 	uint64_t *grown;
 
@@ -105,13 +108,18 @@ static int points__add(struct points *p, uint64_t offset, uint64_t cookie)
 		if (!grown)
 			return -ENOMEM;
 		p->cookies = grown;
+		grown = reallocarray(p->counters, p->room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		p->counters = grown;
 	}
 	p->offsets[p->n] = offset;
+	p->counters[p->n] = counter;
 	p->cookies[p->n++] = cookie;
 	return 0;
 }
 
-enum role { AT_ENTRY, AT_RETURN, AT_EXIT, AT_ESCAPE };
+enum role { AT_ENTRY, AT_RETURN, AT_EXIT, AT_ESCAPE, AT_CONTRACT };
 
 static int points__collect(struct points *p, enum role role, const struct hook *h)
 {
@@ -120,11 +128,13 @@ static int points__collect(struct points *p, enum role role, const struct hook *
 	int err = 0;
 
 	if (!e->family)
-		return role == AT_ESCAPE ? points__add(p, at, e->escape) : 0;
+		return role == AT_ESCAPE ? points__add(p, at, e->escape, 0) : 0;
+	if (entry__is_contract(e))
+		return role == AT_CONTRACT ? points__add(p, at, hook__cookie(h), e->semaphore) : 0;
 	if (role == AT_ENTRY || (role == AT_RETURN && !entry__by_exits(e)))
-		return points__add(p, at, hook__cookie(h));
+		return points__add(p, at, hook__cookie(h), 0);
 	for (size_t i = 0; role == AT_EXIT && i < e->nexits && !err; i++)
-		err = points__add(p, e->exits[i].at, exit__cookie(&e->exits[i]));
+		err = points__add(p, e->exits[i].at, exit__cookie(&e->exits[i]), 0);
 	return err;
 }
 
@@ -157,7 +167,7 @@ static int attachment__keep_link(struct attachment *a, struct bpf_link *link)
 static int attach__multi(struct attachment *a, const struct bpf_program *prog, bool at_return,
 			 pid_t pid, const char *path, const struct points *p)
 {
-	int fd = link_multi(bpf_program__fd(prog), path, p->offsets, p->cookies, p->n,
+	int fd = link_multi(bpf_program__fd(prog), path, p->offsets, p->cookies, p->counters, p->n,
 			    at_return ? UPROBE_MULTI_RETURN : 0, pid);
 
 	return fd < 0 ? fd : attachment__keep_fd(a, fd);
@@ -169,8 +179,10 @@ static int attach__single(struct attachment *a, const struct bpf_program *prog, 
 	int err = 0;
 
 	for (size_t i = 0; i < p->n && !err; i++) {
-		struct bpf_uprobe_opts o = {
-			.sz = sizeof(o), .retprobe = at_return, .bpf_cookie = p->cookies[i]};
+		struct bpf_uprobe_opts o = {.sz = sizeof(o),
+					    .ref_ctr_offset = p->counters[i],
+					    .retprobe = at_return,
+					    .bpf_cookie = p->cookies[i]};
 		struct bpf_link *link = bpf_program__attach_uprobe_opts(prog, pid ? pid : -1, path,
 									p->offsets[i], &o);
 
@@ -187,10 +199,9 @@ int attach__hooks(struct attachment *a, const struct attach_programs *programs, 
 		enum role role;
 		const struct bpf_program *program;
 	} order[] = {
-		{AT_RETURN, programs->leave},
-		{AT_EXIT, programs->exit},
-		{AT_ESCAPE, programs->escape},
-		{AT_ENTRY, programs->enter},
+		{AT_RETURN, programs->leave},	   {AT_EXIT, programs->exit},
+		{AT_ESCAPE, programs->escape},	   {AT_ENTRY, programs->enter},
+		{AT_CONTRACT, programs->contract},
 	};
 	int (*place)(struct attachment *, const struct bpf_program *, bool, pid_t, const char *,
 		     const struct points *) = programs->multi ? attach__multi : attach__single;

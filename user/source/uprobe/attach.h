@@ -34,6 +34,7 @@ struct attach_programs {
 	struct bpf_program *enter; /* at entry points */
 	struct bpf_program *leave; /* as return probe */
 	struct bpf_program *exit; /* at the exits of what must have none */
+	struct bpf_program *contract; /* at probes of the target's own */
 	struct bpf_program *escape; /* at longjmp and its like */
 	bool multi; /* they are for uprobe_multi links */
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "user/source/uprobe/code.h"
+#include "user/source/uprobe/usdt.h"
 #include "user/util/log.h"
 
 #define ENTRIES_MAX 256
@@ -279,12 +280,52 @@ static void binary__place(struct binary *b, int fd)
 		struct entry_point *e = &b->entries[i];
 		ssize_t n = pread(fd, code, sizeof(code), (off_t)e->offset);
 
+		if (entry__is_contract(e))
+			continue;
 		prologue__choose(code, n > 0 ? (size_t)n : 0, family__args(e->family), &e->site);
 	}
 }
 
+struct found_usdt {
+	struct binary *b;
+	Elf *elf;
+	int fd;
+};
+
+/*
+ * Newer kernels (6.18) turn a probe on a nop of 5 bytes into a call, which overwrites what a
+ * function without a frame keeps below its stack pointer. Such a probe is left alone.
+ */
+static bool code__is_long_nop(int fd, uint64_t offset)
+{
+	static const uint8_t nop[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+	uint8_t code[sizeof(nop)];
+
+	return pread(fd, code, sizeof(code), (off_t)offset) == sizeof(code) &&
+	       !memcmp(code, nop, sizeof(nop));
+}
+
+static int binary__add_usdt(void *ctx, const struct usdt_probe *p)
+{
+	struct found_usdt *f = ctx;
+	struct entry_point e = {.family = p->family, .args = p->args, .semaphore = p->semaphore};
+
+	if (!segment__offset(f->elf, p->addr, &e.offset))
+		return 0;
+	snprintf(e.name, sizeof(e.name), "otel_memory:%s", p->family->name);
+	if (code__is_long_nop(f->fd, e.offset)) {
+		log__debug("%s is a nop of 5 bytes, on which a probe is not safe: left alone",
+			   e.name);
+		return 0;
+	}
+	e.site.place = PLACE_USDT;
+	snprintf(e.site.what, sizeof(e.site.what), "the program's own");
+	return binary__add(f->b, &e);
+}
+
 int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
 {
+	struct found_usdt found = {b, NULL, fd};
 	GElf_Ehdr header;
 	Elf *elf;
 	int err;
@@ -299,6 +340,9 @@ int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
 		err = -ENOEXEC;
 	else
 		err = binary__read_tables(b, elf, extra, nextra);
+	found.elf = elf;
+	if (!err)
+		err = usdt__each(elf, binary__add_usdt, &found);
 	if (!err) {
 		binary__read_kind(b, elf);
 		binary__place(b, fd);

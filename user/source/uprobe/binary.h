@@ -23,6 +23,9 @@ struct entry_point {
 	bool given; /* the user named it */
 	bool exported; /* other modules can call it by name */
 	struct site site;
+	/* Of a probe of the file's own (usdt.h). */
+	struct contract_args args;
+	uint64_t semaphore; /* offset in the file; 0: none */
 	/* Where it returns, of a function that may throw: it gets no return probe. None: it gets
 	 * no probe at all. */
 	struct exit_site *exits; /* .at is an offset in the file */
@@ -33,6 +36,12 @@ struct entry_point {
 static inline bool entry__by_exits(const struct entry_point *e)
 {
 	return e->nexits != 0;
+}
+
+/* Whether it is a probe of the file's own. */
+static inline bool entry__is_contract(const struct entry_point *e)
+{
+	return e->site.place == PLACE_USDT;
 }
 
 struct binary {

@@ -59,8 +59,8 @@ static bool module__has_pair(const struct module *m, const char *prefix, size_t 
 	for (size_t i = 0; i < m->binary.nentries; i++) {
 		const struct entry_point *e = &m->binary.entries[i];
 
-		if (!e->family || e->prefix != length || memcmp(e->name, prefix, length) ||
-		    (!length && !entry__serves(e, main_program)))
+		if (!e->family || entry__is_contract(e) || e->prefix != length ||
+		    memcmp(e->name, prefix, length) || (!length && !entry__serves(e, main_program)))
 			continue;
 		allocates |= e->family->op < HEAP_FREE;
 		frees |= e->family->op >= HEAP_FREE;
@@ -77,7 +77,8 @@ static int choose__plain(struct choices *c, struct module *const *modules)
 			const struct entry_point *e = &m->binary.entries[j];
 			bool taken = false;
 
-			if (!e->family || e->family->cxx || e->prefix || !entry__serves(e, !i) ||
+			if (!e->family || entry__is_contract(e) || e->family->cxx || e->prefix ||
+			    !entry__serves(e, !i) ||
 			    (!i && !e->given && !module__has_pair(m, "", 0, true)))
 				continue;
 			/* One that an earlier module defines is not reached. */
@@ -155,7 +156,9 @@ static int choose__given(struct choices *c, struct module *const *modules, const
 			continue;
 		c->allocator = m;
 		for (size_t j = 0; j < m->binary.nentries; j++)
-			if (m->binary.entries[j].family && choices__add(c, m, &m->binary.entries[j]))
+			if (m->binary.entries[j].family &&
+			    !entry__is_contract(&m->binary.entries[j]) &&
+			    choices__add(c, m, &m->binary.entries[j]))
 				return -ENOMEM;
 		if (!m->binary.nentries)
 			snprintf(c->why, sizeof(c->why),
@@ -187,11 +190,41 @@ static void choose__explain(struct choices *c, struct module *const *modules)
 			 program->path);
 }
 
-int choose(struct choices *c, struct module *const *modules, const char *allocator_path)
+/* The program's own probes, of a file that has both of them. */
+static int choose__contract(struct choices *c, struct module *const *modules)
 {
-	int err;
+	for (size_t i = 0; modules[i]; i++) {
+		struct module *m = modules[i];
+
+		if (!binary__find(&m->binary, "otel_memory:alloc") ||
+		    !binary__find(&m->binary, "otel_memory:free"))
+			continue;
+		for (size_t j = 0; j < m->binary.nentries; j++)
+			if (entry__is_contract(&m->binary.entries[j]) &&
+			    choices__add(c, m, &m->binary.entries[j]))
+				return -ENOMEM;
+		c->allocator = c->allocator ?: m;
+	}
+	return 0;
+}
+
+int choose(struct choices *c, struct module *const *modules, const char *allocator_path,
+	   enum contract_use contract)
+{
+	int err = 0;
 
 	memset(c, 0, sizeof(*c));
+	if (contract != CONTRACT_NEVER)
+		err = choose__contract(c, modules);
+	if (err)
+		choices__free(c);
+	if (err || c->n)
+		return err;
+	if (contract == CONTRACT_ONLY) {
+		snprintf(c->why, sizeof(c->why),
+			 "nothing in it has the probes otel_memory:alloc and otel_memory:free");
+		return 0;
+	}
 	if (allocator_path)
 		err = choose__given(c, modules, allocator_path);
 	else

@@ -18,7 +18,8 @@ struct choices {
 };
 
 /* allocator_path: --allocator; NULL: not given. 0 or -ENOMEM. */
-int choose(struct choices *c, struct module *const *modules, const char *allocator_path);
+int choose(struct choices *c, struct module *const *modules, const char *allocator_path,
+	   enum contract_use contract);
 void choices__free(struct choices *c);
 
 #endif /* MEMTRACE_CHOOSE_H */

@@ -17,6 +17,9 @@
 
 enum operand { OPERAND_SIZE, OPERAND_COUNT, OPERAND_PTR, OPERAND_ALIGN, OPERANDS };
 
+/* When a program's own probes (usdt.h) are taken in place of the functions. */
+enum contract_use { CONTRACT_NEVER, CONTRACT_PREFERRED, CONTRACT_ONLY };
+
 struct family {
 	const char *name; /* without prefix; a C++ operator as its mangled name */
 	uint8_t op; /* enum heap_op */

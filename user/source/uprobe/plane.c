@@ -156,6 +156,7 @@ static struct hook *plane__hook(struct plane *p, const struct choice *c)
 		[PLACE_ENTRY] = "at its entry",
 		[PLACE_INSIDE] = "inside",
 		[PLACE_SLOW] = "at its entry, slow: every instruction near it must be single-stepped",
+		[PLACE_USDT] = "a probe of its own",
 	};
 	struct hook *h;
 
@@ -174,6 +175,9 @@ static struct hook *plane__hook(struct plane *p, const struct choice *c)
 	log__debug("%s: %s at 0x%lx: probe at +%u, %s (%s)", h->module->path, h->entry->name,
 		   (unsigned long)h->entry->offset, h->entry->site.offset, h->entry->site.what,
 		   places[h->entry->site.place]);
+	if (entry__is_contract(h->entry) &&
+	    kernel__set_contract(p->kernel, h->number, &h->entry->args))
+		log__warn("%s: its arguments cannot be told to the kernel side", h->entry->name);
 	if (entry__by_exits(h->entry))
 		plane__say_exits(h->entry);
 	if (h->entry->family)
@@ -285,7 +289,7 @@ static int plane__hook_modules(struct plane *p, struct traced *t, struct module 
 {
 	size_t before = t->nattached;
 	struct choices c;
-	int err = choose(&c, modules, p->o.allocator);
+	int err = choose(&c, modules, p->o.allocator, p->o.contract);
 
 	if (err)
 		return err;

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "user/source/kernel.h"
+#include "user/source/uprobe/family.h"
 
 struct plane;
 
@@ -22,6 +23,7 @@ struct plane_opts {
 	const char *allocator; /* --allocator */
 	char *const *symbols; /* --allocator-symbol */
 	size_t nsymbols;
+	enum contract_use contract;
 	bool machine; /* probes for all processes, also those that are never added */
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
 	order_sink *sink;
