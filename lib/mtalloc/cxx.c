@@ -2,11 +2,13 @@
 /*
  * C++: operator new and delete in every form, by their mangled names, so that no C++ library is
  * needed. What the standard wants of a failed new is asked of the program's C++ library, if it has
- * one. An exception from a new-handler passes through; from the nothrow forms too, where the
- * standard wants it caught.
+ * one. An exception from a new-handler passes through. The nothrow forms have to catch it, which only
+ * the C++ library can: its own ones do, and call the throwing forms, which are here. In a static
+ * program there is no way to them; there it passes through.
  */
 #ifdef MT_OVERRIDE
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -50,11 +52,44 @@ static MT_COLD void *retry(size_t size, size_t alignment, bool throws)
 	_mt_die("operator new", NULL, "out of memory", size);
 }
 
-static inline void *new (size_t size, size_t alignment, bool throws)
+static inline void *new (size_t size, size_t alignment)
 {
 	void *block = attempt(size, alignment);
 
-	return likely(block) ? block : retry(size, alignment, throws);
+	return likely(block) ? block : retry(size, alignment, true);
+}
+
+/* In a static program nobody but the linker could say where the next function of a name is. */
+__attribute__((weak)) extern void *dlsym(void *handle, const char *name);
+
+/* The C++ library's own form of that name, if its handler has to be asked. */
+static MT_COLD void *nothrow_of_library(const char *name)
+{
+	if (!get_new_handler || !get_new_handler() || !dlsym)
+		return NULL;
+	return dlsym(RTLD_NEXT, name);
+}
+
+static inline void *new_or_null(size_t size, const void *tag, const char *name)
+{
+	void *block = attempt(size, 0);
+	void *(*library)(size_t, const void *);
+
+	if (likely(block))
+		return block;
+	library = (void *(*)(size_t, const void *))nothrow_of_library(name);
+	return library ? library(size, tag) : retry(size, 0, false);
+}
+
+static inline void *aligned_or_null(size_t size, size_t alignment, const void *tag, const char *name)
+{
+	void *block = attempt(size, alignment);
+	void *(*library)(size_t, size_t, const void *);
+
+	if (likely(block))
+		return block;
+	library = (void *(*)(size_t, size_t, const void *))nothrow_of_library(name);
+	return library ? library(size, alignment, tag) : retry(size, alignment, false);
 }
 
 void *new_plain(size_t size) NAMED("_Znw" SIZE);
@@ -70,46 +105,42 @@ void *new_array_aligned_nothrow(size_t size, size_t alignment, const void *tag)
 
 void *new_plain(size_t size)
 {
-	return new (size, 0, true);
+	return new (size, 0);
 }
 
 void *new_array(size_t size)
 {
-	return new (size, 0, true);
+	return new (size, 0);
 }
 
 void *new_nothrow(size_t size, const void *tag)
 {
-	(void)tag;
-	return new (size, 0, false);
+	return new_or_null(size, tag, "_Znw" SIZE "RKSt9nothrow_t");
 }
 
 void *new_array_nothrow(size_t size, const void *tag)
 {
-	(void)tag;
-	return new (size, 0, false);
+	return new_or_null(size, tag, "_Zna" SIZE "RKSt9nothrow_t");
 }
 
 void *new_aligned(size_t size, size_t alignment)
 {
-	return new (size, alignment, true);
+	return new (size, alignment);
 }
 
 void *new_array_aligned(size_t size, size_t alignment)
 {
-	return new (size, alignment, true);
+	return new (size, alignment);
 }
 
 void *new_aligned_nothrow(size_t size, size_t alignment, const void *tag)
 {
-	(void)tag;
-	return new (size, alignment, false);
+	return aligned_or_null(size, alignment, tag, "_Znw" SIZE "St11align_val_tRKSt9nothrow_t");
 }
 
 void *new_array_aligned_nothrow(size_t size, size_t alignment, const void *tag)
 {
-	(void)tag;
-	return new (size, alignment, false);
+	return aligned_or_null(size, alignment, tag, "_Zna" SIZE "St11align_val_tRKSt9nothrow_t");
 }
 
 /* Whatever more a form of delete is told, the block itself says it too. */

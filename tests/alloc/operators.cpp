@@ -155,6 +155,28 @@ static void a_new_handler_may_throw(void)
 	std::set_new_handler(nullptr);
 }
 
+/* Not where all is static: there the C++ library's own forms are not to be had. */
+#ifndef ALLOC_STATIC
+static void what_a_new_handler_throws_is_caught(void)
+{
+	size_t n = too_much;
+	int asked = 0;
+	static int *count = &asked;
+
+	std::set_new_handler([] {
+		++*count;
+		throw std::bad_alloc();
+	});
+	CHECK(!(sink = ::operator new(n, std::nothrow)));
+	CHECK(!(sink = ::operator new[](n, std::nothrow)));
+	CHECK(!(sink = ::operator new(n, (align_val_t)64, std::nothrow)));
+	CHECK(!(sink = ::operator new[](n, (align_val_t)64, std::nothrow)));
+	CHECK_EQ(asked, 4);
+	std::set_new_handler(nullptr);
+	CHECK(!(sink = ::operator new(n, std::nothrow)));
+}
+#endif
+
 struct alignas(64) cache_line {
 	char bytes[64];
 	std::string text = "longer than what a string keeps within itself, by far";
@@ -199,6 +221,9 @@ static const struct test_case cases[] = {
 	CASE(no_memory_throws_or_is_null),
 	CASE(the_new_handler_is_asked),
 	CASE(a_new_handler_may_throw),
+#ifndef ALLOC_STATIC
+	CASE(what_a_new_handler_throws_is_caught),
+#endif
 	CASE(containers_and_objects),
 	CASE(thread_locals_are_destroyed_after_use),
 };
