@@ -407,11 +407,19 @@ static int session__patience(const struct session *s)
 
 int session__poll(struct session *s, bool last)
 {
+	unsigned gaps;
 	int err = 0;
 
 	kernel__begin_poll(s->kernel);
-	if (s->ring)
+
+	if (s->ring) {
 		err = ring_plane__look(s->ring);
+		gaps = ring_plane__gaps(s->ring);
+		/* Before the process's end is told: what lives then may have been freed. */
+		if (gaps != s->ring_gaps)
+			model__heap_gap(s->model);
+		s->ring_gaps = gaps;
+	}
 	if (!err)
 		err = kernel__poll(s->kernel, last);
 	if (s->ring)

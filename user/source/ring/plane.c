@@ -451,6 +451,15 @@ void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n)
 	}
 }
 
+unsigned ring_plane__gaps(const struct ring_plane *p)
+{
+	unsigned n = p->notes.gave_up;
+
+	for (size_t i = 0; i < p->n; i++)
+		n += segment__gave_up(p->list[i].guest->segment);
+	return n;
+}
+
 void ring_plane__close(struct ring_plane *p)
 {
 	for (size_t i = 0; i < p->n; i++)

@@ -74,6 +74,9 @@ struct ring_plane_notes {
 };
 void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n);
 
+/* How many processes have stopped handing over so far. */
+unsigned ring_plane__gaps(const struct ring_plane *p);
+
 /* Nothing more is to be handed over. */
 void ring_plane__close(struct ring_plane *p);
 
