@@ -163,12 +163,10 @@ static void idle(void)
 /* What comes and goes, until an allocator has seen it, and then as long again. */
 static void churn(void)
 {
-	/* What was kept of earlier phases goes before. */
-	idle();
-	for (int i = 0; i < 60; i++)
+	for (int i = 0; i < 30; i++)
 		turn();
 	mt_phase("steady");
-	for (int i = 0; i < 60; i++)
+	for (int i = 0; i < 30; i++)
 		turn();
 }
 
@@ -216,7 +214,7 @@ static const struct {
 	const char *name;
 	void (*work)(void);
 } phases[] = {
-	{"large", large}, {"resize", resize}, {"peak", peak}, {"grow", grow},
+	{"large", large}, {"resize", resize}, {"peak", peak}, {"grow", grow},	  {"settle", idle},
 	{"churn", churn}, {"idle", idle},     {"trim", trim}, {"thread", thread},
 };
 
