@@ -222,14 +222,14 @@ static void check__end_life(struct check *k, struct life *l)
 
 /* ---- phases ---- */
 
-static void check__begin_phase(struct check *k, struct life *l, int phase)
+static void check__begin_phase(struct check *k, struct life *l, int phase, uint64_t at_ns)
 {
 	if (k->contract)
 		judge__end(k, l, true);
 	l->phase_before = l->phase;
 	l->phase = phase;
 	l->phase_begin = l->now;
-	l->phase_begin.begin_ns = k->now_ns;
+	l->phase_begin.begin_ns = at_ns;
 	l->phase_peak.peak = l->live;
 	l->phase_peak.mapped = l->mapped;
 	l->phase_peak.resident = l->resident;
@@ -252,7 +252,8 @@ static void check__mark(struct check *k, struct life *l, const struct rec_call *
 	for (i = 0; k->contract && i < k->contract->nphases; i++)
 		if (!strcmp(k->contract->phases[i].name, name))
 			phase = (int)i;
-	check__begin_phase(k, l, phase);
+	/* Its own time: a record of another ring may have come before it, and be later. */
+	check__begin_phase(k, l, phase, c->h.ts_ns);
 }
 
 static bool call__is_mark(const struct rec_call *c)
@@ -271,7 +272,7 @@ static void check__count_triggers(struct check *k, struct life *l, const struct 
 
 		if (p->has_trigger && (p->after.ops & 1U << op || p->after.groups & 1U << group) &&
 		    ++l->triggers[i] == p->count)
-			check__begin_phase(k, l, (int)i);
+			check__begin_phase(k, l, (int)i, k->now_ns);
 	}
 }
 
