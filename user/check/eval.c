@@ -225,7 +225,7 @@ double fact__value(const struct insn *in, const struct sight *s)
 
 double eval(const struct program *p, const struct sight *s)
 {
-	double stack[STACK_DEPTH], *top = stack - 1;
+	double stack[STACK_DEPTH + 1], *top = stack; /* the first is below all values */
 	size_t i;
 
 	for (i = 0; i < p->count; i++) {
