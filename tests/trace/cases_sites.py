@@ -192,6 +192,9 @@ def program_with_gaps_between_its_segments():
     run = launch([prog("exec_gap")], status=0)
     expect("faults in no known mapping", run.report["regions"]["unknown"]["faults"]["minor"], 0)
     for place, pages in (("place_bss", 64), ("place_data", 16)):
-        faults = sum(s["faults"]["minor"] for s in site_of(run.report, place))
+        # where the program is read from a device for the first time, some are major
+        faults = sum(s["faults"]["minor"] + s["faults"]["major"]
+                     for s in site_of(run.report, place))
         expect_at_least("faults of %s" % place, faults, pages - 1)
-    expect_at_least("faults in data", run.report["regions"]["data"]["faults"]["minor"], 78)
+    data = run.report["regions"]["data"]["faults"]
+    expect_at_least("faults in data", data["minor"] + data["major"], 78)
