@@ -121,16 +121,17 @@ ALLOC_BENCH := $(ALLOC_BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
 C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests, \
 	$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch] $(d)/*/*.cpp)))
 
+# What of lib/trace is in both that hand allocator calls over.
+PRODUCER_SRC := $(addprefix lib/trace/,producer.c capture.c walk.c walk_rule.c walk_os.c \
+	stack_table.c unwind.c unwind_program.c)
+
 # mtalloc, from one source: defining malloc, to preload and to link with; with mt_ names only;
 # that once more with the hooks of its tests; and with mistakes on purpose (lib/mtalloc/mutant.h).
 MT_SRC := $(sort $(wildcard lib/mtalloc/*.c))
 MT_KINDS := shared static prefixed test mutant
-$(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o)))
+$(foreach k,$(MT_KINDS),$(eval MT_OBJ_$(k) := $(MT_SRC:lib/mtalloc/%.c=$(O)/lib/mtalloc/$(k)/%.o) \
+	$(PRODUCER_SRC:lib/trace/%.c=$(O)/lib/mtalloc/$(k)/trace/%.o)))
 MT_LIBS := $(O)/libmtalloc.so $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a
-
-# What of lib/trace is in both that hand allocator calls over.
-PRODUCER_SRC := $(addprefix lib/trace/,producer.c capture.c walk.c walk_rule.c walk_os.c \
-	stack_table.c unwind.c unwind_program.c)
 
 # The agent, which is preloaded into what memtrace runs.
 AGENT := $(O)/libmemtrace-agent.so
@@ -212,6 +213,11 @@ $$(O)/lib/mtalloc/$(1)/%.o: lib/mtalloc/%.c $$(O)/.config
 	$$(call say,CC,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(MT_CFLAGS) $$(MT_CFLAGS_$(1)) $$(DEPFLAGS) -c -o $$@ $$<
+
+$$(O)/lib/mtalloc/$(1)/trace/%.o: lib/trace/%.c $$(O)/.config
+	$$(call say,CC,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(MT_CFLAGS) $$(MT_CFLAGS_$(1)) $$(DEPFLAGS) -c -o $$@ $$<
 endef
 $(foreach k,$(MT_KINDS),$(eval $(call mt_objects,$(k))))
 
@@ -228,8 +234,10 @@ $(O)/libmtalloc-prefixed.a: $(MT_OBJ_prefixed)
 $(O)/libmtalloc-test.a: $(MT_OBJ_test)
 $(O)/libmtalloc.a $(O)/libmtalloc-prefixed.a $(O)/libmtalloc-test.a:
 	$(call say,AR,$@)
-	@# One object: whoever takes one name of libc's malloc from it shall get all of them.
-	$(Q)$(LD) -r -o $@.o $^ && rm -f $@ && ar rcs $@ $@.o && rm -f $@.o
+	@# One object: whoever takes one name of libc's malloc from it shall get all of them. What of
+	@# lib/trace is in it is its own, also in a program that has the same.
+	$(Q)$(LD) -r -o $@.o $^ && $(if $(filter %-test.a,$@),,objcopy --localize-hidden $@.o &&) \
+		rm -f $@ && ar rcs $@ $@.o && rm -f $@.o
 
 # It is called by whoever allocates, before main() and with any libc: no stack protector, no
 # fortified functions, no library of its own. Its frames can be unwound through.

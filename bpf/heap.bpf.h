@@ -13,11 +13,6 @@
  * pointer below it. After a longjmp both may still be so by chance, therefore longjmp has
  * a probe too, and makes the call suspect: only its return can clear it.
  *
- * What a free does inside is rare, and its record is sent when it begins, so it has no return probe
- * where its code can be followed: when a kernel event comes, or another call, the stack is walked, and
- * the free is under way if one of the frames will return to where it returns, and stands in its
- * code. It is the one that was seen last, for each passes the probe.
- *
  * A function that may throw has no return probe, since no unwinder gets past the trampoline: there
  * are probes at its exits, and the return address itself is what has to be in place.
  *
@@ -253,39 +248,7 @@ static __always_inline int task__on_altstack(struct task_struct *t, __u64 sp)
 	return sp - t->sas_ss_sp < t->sas_ss_size;
 }
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, HEAP_HOOKS_MAX);
-	__type(key, __u32);
-	__type(value, struct hook_code);
-} heap_code SEC(".maps");
-
-/* Whether the stack that has just been walked goes through the call, whose end is not seen. */
-static __always_inline int heap__on_stack(struct thread_state *s)
-{
-	__u32 hook = COOKIE_HOOK(s->heap.cookie), i;
-	struct hook_code *code = bpf_map_lookup_elem(&heap_code, &hook);
-	__s64 at = s->heap_frame - s->heap.ip;
-
-	if (!code || !s->heap_frame)
-		return 0;
-	for (i = 0; i < HOOK_RANGES; i++)
-		if (at >= code->range[i].from && at < code->range[i].to)
-			return 1;
-	return 0;
-}
-
-/* Whether a call whose end is not seen may still be under way: if not, no walk is needed. A call at
- * the same place is the next one: functions that jump to another with a probe have ends. */
-static __always_inline int heap__may_live(struct thread_state *s, __u64 sp)
-{
-	__u64 word = 0;
-
-	return sp < s->heap.sp && !bpf_probe_read_user(&word, sizeof(word), (void *)s->heap.sp) &&
-	       word == s->heap.back;
-}
-
-/* Whether the call in flight, whose end is seen, still is, from stack pointer sp. */
+/* Whether the call in flight still is, seen from stack pointer sp. */
 static __always_inline int heap__alive(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
 	__u64 word = 0;
@@ -301,8 +264,7 @@ static __always_inline int heap__alive(struct thread_state *s, struct task_struc
 	return word && word == task__trampoline(t);
 }
 
-/* The owner of a kernel event on this thread, whose user stack pointer is sp and whose stack has
- * just been taken. */
+/* The owner of a kernel event on this thread, whose user stack pointer is sp. */
 static __always_inline __u64 heap__owner(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
 	__u64 call_sp = 0, start = ring__call(t, &call_sp);
@@ -311,9 +273,7 @@ static __always_inline __u64 heap__owner(struct thread_state *s, struct task_str
 		return sp < call_sp && !(s->heap_signals && s->ring_start == start) ?
 			       start | OWNER_TICKS :
 			       0;
-	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet)
-		return 0;
-	if (COOKIE_NO_END(s->heap.cookie) ? !heap__on_stack(s) : !heap__alive(s, t, sp))
+	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet || !heap__alive(s, t, sp))
 		return 0;
 	return s->heap.start_ns;
 }
@@ -356,7 +316,6 @@ int heap_enter(struct uprobe_regs *ctx)
 	struct heap_call *h;
 	__u64 reg[NREGS];
 	__u16 flags = 0;
-	int nested;
 	void *ring;
 
 	if (!s || s->waits_for_exec || heap_closed)
@@ -368,15 +327,8 @@ int heap_enter(struct uprobe_regs *ctx)
 	count__add(&hook->hits);
 	h = &s->heap;
 	sp = ctx->sp;
-	ring = ring__get();
 	if (h->start_ns) {
-		if (COOKIE_NO_END(h->cookie)) {
-			nested = ring && heap__may_live(s, sp) &&
-				 (stack__take(s, t, ring, ctx->ip, sp, ctx->bp), heap__on_stack(s));
-		} else {
-			nested = heap__alive(s, t, sp);
-		}
-		if (nested) {
+		if (heap__alive(s, t, sp)) {
 			h->flags |= HEAP_NESTED;
 			count__add(&hook->nested);
 			return 0;
@@ -402,8 +354,7 @@ int heap_enter(struct uprobe_regs *ctx)
 	h->suspect = 0;
 	h->thrown = 0;
 	h->back = 0;
-	h->ip = ctx->ip;
-	if (COOKIE_BY_EXITS(cookie) || COOKIE_NO_END(cookie))
+	if (COOKIE_BY_EXITS(cookie))
 		bpf_probe_read_user(&h->back, sizeof(h->back), (void *)sp);
 	h->told = 0;
 	h->quiet = 0;
@@ -429,6 +380,7 @@ int heap_enter(struct uprobe_regs *ctx)
 		if (h->quiet)
 			count__add(&hook->ignored);
 	}
+	ring = ring__get();
 	/* There are no places in what the whole machine is told of. */
 	if (ring && !h->quiet && cfg_mode != MODE_MACHINE)
 		h->stack_id = stack__take(s, t, ring, ctx->ip, sp, ctx->bp);

@@ -11,6 +11,7 @@
  *   heap plane    heap_enter heap_leave         heap.bpf.h     the malloc family
  *                 heap_escape heap_signal                     what may cut a call short
  *                 heap_contract              contract.bpf.h  probes of the target's own
+ *   ring plane    offer_segment                 offer.bpf.h
  *   machine mode  machine_*                    machine.bpf.h  counts by process
  */
 #include "bpf/state.bpf.h"
@@ -20,6 +21,7 @@
 #include "bpf/heap.bpf.h"
 #include "bpf/contract.bpf.h"
 #include "bpf/calls.bpf.h"
+#include "bpf/offer.bpf.h"
 #include "bpf/faults.bpf.h"
 #include "bpf/tasks.bpf.h"
 #include "bpf/machine.bpf.h"

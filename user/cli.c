@@ -556,8 +556,8 @@ static int check_heap(const struct line *line, const struct options *o)
 		return usage_error(
 			"-a/--all with --heap=contract: that is not built for the whole machine; "
 			"choose processes with --comm or --cgroup");
-	if (o->heap == HEAP_CHOICE_RING && !command)
-		return usage_error("--heap=ring without a command: it is for what memtrace launches");
+	if (o->heap == HEAP_CHOICE_RING && !command && !o->npids)
+		return usage_error("--heap=ring without a command or a process");
 	for (size_t i = 0; i < sizeof(ringing) / sizeof(ringing[0]); i++)
 		if (line->given[ringing[i]] && !command)
 			return usage_error("--%s without a command: it is about what memtrace launches",

@@ -242,6 +242,14 @@ static int session__open_ring(struct session *s)
 	};
 	const char *why;
 
+	if (o->npids && !o->sample_bytes && !o->allocator && !o->nsymbols && !o->check.on &&
+	    (o->heap == HEAP_CHOICE_RING || o->heap == HEAP_CHOICE_AUTO)) {
+		/* There is no hurry for a process that runs already, but what it waits for us. */
+		r.attach = true;
+		r.drop = true;
+		s->ring = ring_plane__new(&r);
+		return s->ring ? 0 : -EIO;
+	}
 	if (o->heap != HEAP_CHOICE_RING)
 		return 0;
 	why = ring_plane__unfit(o->argv[0]);
@@ -251,6 +259,11 @@ static int session__open_ring(struct session *s)
 	}
 	s->ring = ring_plane__new(&r);
 	return s->ring ? 0 : -EIO;
+}
+
+static int session__ask(void *ctx, pid_t pid, const struct ring_probe *probe)
+{
+	return ring_plane__ask(((const struct session *)ctx)->ring, pid, probe);
 }
 
 /* 0 or -ENOMEM. */
@@ -268,11 +281,12 @@ static int session__open_plane(struct session *s)
 							      CONTRACT_NEVER,
 		.required = o->heap == HEAP_CHOICE_UPROBE || o->heap == HEAP_CHOICE_CONTRACT ||
 			    o->allocator || o->nsymbols || o->check.on,
+		.ask = s->ring ? session__ask : NULL,
 		.sink = session__take,
 		.sink_ctx = s,
 	};
 
-	if (o->heap == HEAP_CHOICE_NONE || s->ring)
+	if (o->heap == HEAP_CHOICE_NONE || (s->ring && o->argv))
 		return 0;
 	s->plane = plane__new(s->kernel, &p);
 	if (!s->plane)
@@ -407,19 +421,11 @@ static int session__patience(const struct session *s)
 
 int session__poll(struct session *s, bool last)
 {
-	unsigned gaps;
 	int err = 0;
 
 	kernel__begin_poll(s->kernel);
-
-	if (s->ring) {
+	if (s->ring)
 		err = ring_plane__look(s->ring);
-		gaps = ring_plane__gaps(s->ring);
-		/* Before the process's end is told: what lives then may have been freed. */
-		if (gaps != s->ring_gaps)
-			model__heap_gap(s->model);
-		s->ring_gaps = gaps;
-	}
 	if (!err)
 		err = kernel__poll(s->kernel, last);
 	if (s->ring)

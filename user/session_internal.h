@@ -32,7 +32,6 @@ struct session {
 	struct checking *checking; /* memtrace check; else NULL */
 	struct stream_opts stream;
 	struct hold *hold; /* lines of the stream that wait for their call */
-	unsigned ring_gaps; /* processes that stopped handing over, when last looked */
 	uint64_t heap_lost; /* records of calls that freed, when last looked */
 	uint64_t start_ns;
 	bool matching; /* -a --comm, --cgroup */

@@ -29,8 +29,8 @@ _agent_personality(int version, int actions, uint64_t class, void *exception, vo
 	return UNWIND_CONTINUE;
 }
 
-__attribute__((noinline)) static void *tell_new(new_fn *next, unsigned op, size_t size, size_t b,
-						size_t c, size_t align)
+__attribute__((noinline, noclone)) static void *tell_new(new_fn *next, unsigned op, size_t size,
+							 size_t b, size_t c, size_t align)
 {
 	struct producer_thread *t = producer__self();
 	void *p;

@@ -8,6 +8,7 @@
 #include "alloc.h"
 #include "names.h"
 #include "region.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,10 +20,10 @@ _Atomic bool _mt_ready;
 void _mt_fast_switch(void)
 {
 	bool slow = _mt_options.check || _mt_options.perturb;
+	uint32_t secret = (uint32_t)_mt_fast.key;
 
-	atomic_store_explicit(&_mt_fast.malloc_key, slow ? ~_mt_fast.key : _mt_fast.key,
-			      memory_order_relaxed);
-	_mt_region_show(!slow);
+	atomic_store_explicit(&_mt_fast.malloc_secret, slow ? ~secret : secret, memory_order_relaxed);
+	_mt_region_show(!slow && !_mt_tracing);
 }
 
 MT_COLD void _mt_init(void)
@@ -98,7 +99,7 @@ static MT_COLD void *checked_malloc(size_t size)
 	return block;
 }
 
-__attribute__((noinline)) static void *malloc_slow(size_t size)
+static void *malloc_untraced(size_t size)
 {
 	bool zero;
 
@@ -107,12 +108,18 @@ __attribute__((noinline)) static void *malloc_slow(size_t size)
 	return _mt_alloc(size, &zero);
 }
 
+__attribute__((noinline)) static void *malloc_slow(size_t size)
+{
+	if (unlikely(trace__wanted()))
+		return _mt_traced_malloc(size);
+	return malloc_untraced(size);
+}
+
 /* The slab's last freed block, or NULL. */
-static inline void *take_freed(size_t size)
+static inline void *take_freed(size_t size, uint64_t key)
 {
 	struct span *span = _mt_thread.direct[(size + ALIGNMENT - 1) / ALIGNMENT];
-	uint64_t offset = span->free ^
-			  atomic_load_explicit(&_mt_fast.malloc_key, memory_order_relaxed);
+	uint64_t offset = span->free ^ key;
 	char *block;
 
 	if (unlikely(offset >= GRANULE))
@@ -125,10 +132,22 @@ static inline void *take_freed(size_t size)
 	return block;
 }
 
+/* The key that decodes links, or does not. */
+static inline uint64_t malloc_key(void)
+{
+	return atomic_load_explicit(&_mt_fast.malloc_key, memory_order_relaxed);
+}
+
+/* The same without the part that tells of tracers. */
+static inline uint64_t untraced_key(void)
+{
+	return malloc_key() & (UINT64_MAX >> 16);
+}
+
 MT_API void *mt_malloc(size_t size)
 {
 	if (likely(size <= SMALL_MAX)) {
-		void *block = take_freed(size);
+		void *block = take_freed(size, malloc_key());
 
 		if (likely(block))
 			return block;
@@ -161,24 +180,19 @@ __attribute__((noinline)) static void clear_pages(char *at, size_t bytes)
 	}
 }
 
-MT_API void *mt_calloc(size_t count, size_t size)
+void *_mt_real_malloc(size_t size)
+{
+	void *block = size <= SMALL_MAX ? take_freed(size, untraced_key()) : NULL;
+
+	return likely(block) ? block : malloc_untraced(size);
+}
+
+static void *calloc_untraced(size_t bytes)
 {
 	bool zero = false;
-	size_t bytes;
-	void *block = NULL;
+	void *block = unlikely(_mt_options.check) ? _mt_check_alloc(bytes, ALIGNMENT, &zero) :
+						    _mt_alloc(bytes, &zero);
 
-	if (unlikely(__builtin_mul_overflow(count, size, &bytes))) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	if (likely(bytes <= SMALL_MAX))
-		block = take_freed(bytes);
-	if (!block) {
-		if (unlikely(_mt_options.check))
-			block = _mt_check_alloc(bytes, ALIGNMENT, &zero);
-		else
-			block = _mt_alloc(bytes, &zero);
-	}
 	if (block && !zero) {
 		if (unlikely(bytes > SLAB_MAX))
 			clear_pages(block, bytes);
@@ -186,6 +200,42 @@ MT_API void *mt_calloc(size_t count, size_t size)
 			memset(block, 0, bytes);
 	}
 	return block;
+}
+
+/* Called at the end, so that what traces it finds the caller. */
+__attribute__((noinline)) static void *calloc_slow(size_t count, size_t size)
+{
+	size_t bytes;
+
+	if (unlikely(__builtin_mul_overflow(count, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (unlikely(trace__wanted()))
+		return _mt_traced_calloc(count, size);
+	return calloc_untraced(bytes);
+}
+
+MT_API void *mt_calloc(size_t count, size_t size)
+{
+	size_t bytes;
+
+	if (likely(!__builtin_mul_overflow(count, size, &bytes) && bytes <= SMALL_MAX)) {
+		void *block = take_freed(bytes, malloc_key());
+
+		if (likely(block))
+			return memset(block, 0, bytes);
+	}
+	return calloc_slow(count, size);
+}
+
+/* The product is known not to overflow. */
+void *_mt_real_calloc(size_t count, size_t size)
+{
+	size_t bytes = count * size;
+	void *block = bytes <= SMALL_MAX ? take_freed(bytes, untraced_key()) : NULL;
+
+	return block ? memset(block, 0, bytes) : calloc_untraced(bytes);
 }
 
 /* ---- giving back ---------------------------------------------------------------------------- */
@@ -263,14 +313,22 @@ void _mt_free_block(void *block)
 	errno = saved;
 }
 
-__attribute__((noinline)) static void free_slow(void *block)
+static void free_untraced(void *block)
 {
-	if (!block)
-		return;
 	if (unlikely(_mt_options.check || _mt_options.perturb))
 		_mt_check_free(block);
 	else
 		_mt_free_block(block);
+}
+
+__attribute__((noinline)) static void free_slow(void *block)
+{
+	if (!block)
+		return;
+	if (unlikely(_mt_tracing))
+		_mt_traced_free(block);
+	else
+		free_untraced(block);
 }
 
 /* Whether offset is no multiple of the slab's block size: the product's lower half shows it. */
@@ -311,7 +369,7 @@ __attribute__((noinline)) static void free_elsewhere(struct span *span, void *bl
 	if (unlikely(!heap || atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
 		     is_inside(span, offset) || offset >> UNIT_SHIFT >= slab__fresh(span) ||
 		     slab__in_hole(span, block) || ((const uint32_t *)block)[1] == LINK_TAG))
-		free_slow(block);
+		free_untraced(block);
 	else if (atomic_load_explicit(&span->heap, memory_order_relaxed) != heap->id)
 		_mt_heap_remote_free(heap, span, block, _mt_classes[span->class_id].size);
 	else
@@ -327,25 +385,39 @@ __attribute__((noinline)) static void emptied(struct span *span)
 	errno = saved;
 }
 
-MT_API void mt_free(void *block)
+/* slow: for what is not in the first so many granules. */
+static inline __attribute__((always_inline)) void free_by(void *block, uintptr_t granules,
+							  void (*slow)(void *))
 {
 	uintptr_t at = ((uintptr_t)block - _mt_fast.base) >> GRANULE_SHIFT;
 	struct span *span;
 	uint64_t offset;
 
-	if (unlikely(at >= RACY(_mt_fast.granules)))
-		return free_slow(block);
+	if (unlikely(at >= granules))
+		return slow(block);
 	span = &_mt_fast.spans[at];
 	if (unlikely(RACY(span->owner) != thread__self()))
 		return free_elsewhere(span, block);
 	/* Regions begin at a multiple of a granule. */
 	offset = (uint16_t)(uintptr_t)block;
 	if (unlikely(is_inside(span, offset) || ((const uint32_t *)block)[1] == LINK_TAG))
-		return free_slow(block);
+		return slow(block);
 	*block__word(block) = span->free;
 	span->free = link__encode((uint32_t)offset);
 	if (unlikely(--span->used == 0))
 		emptied(span);
+}
+
+MT_API void mt_free(void *block)
+{
+	free_by(block, RACY(_mt_fast.granules), free_slow);
+}
+
+void _mt_real_free(void *block)
+{
+	bool fast = !_mt_options.check && !_mt_options.perturb;
+
+	free_by(block, fast ? RACY(_mt_fast.all_granules) : 0, free_untraced);
 }
 
 MT_ALSO(void *, malloc, (size_t), mt_malloc)

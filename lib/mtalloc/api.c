@@ -5,6 +5,7 @@
 
 #include "alloc.h"
 #include "names.h"
+#include "trace.h"
 
 static bool checking(void)
 {
@@ -57,7 +58,7 @@ static void *resize_in_place(void *block, size_t have, size_t size)
 	return block;
 }
 
-MT_API void *mt_realloc(void *block, size_t size)
+void *_mt_real_realloc(void *block, size_t size)
 {
 	void *resized;
 	size_t have;
@@ -87,7 +88,12 @@ MT_API void *mt_realloc(void *block, size_t size)
 	return resized;
 }
 
-MT_API void *mt_reallocarray(void *block, size_t count, size_t size)
+MT_API void *mt_realloc(void *block, size_t size)
+{
+	return trace__wanted() ? _mt_traced_realloc(block, size) : _mt_real_realloc(block, size);
+}
+
+void *_mt_real_reallocarray(void *block, size_t count, size_t size)
 {
 	size_t bytes;
 
@@ -95,7 +101,13 @@ MT_API void *mt_reallocarray(void *block, size_t count, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	return mt_realloc(block, bytes);
+	return _mt_real_realloc(block, bytes);
+}
+
+MT_API void *mt_reallocarray(void *block, size_t count, size_t size)
+{
+	return trace__wanted() ? _mt_traced_reallocarray(block, count, size) :
+				 _mt_real_reallocarray(block, count, size);
 }
 
 /* ---- alignment ------------------------------------------------------------------------------ */
@@ -156,7 +168,7 @@ static bool is_power_of_two(size_t value)
 	return value && !(value & (value - 1));
 }
 
-MT_API void *mt_aligned_alloc(size_t alignment, size_t size)
+void *_mt_real_aligned_alloc(size_t alignment, size_t size)
 {
 	if (!is_power_of_two(alignment)) {
 		errno = EINVAL;
@@ -165,7 +177,13 @@ MT_API void *mt_aligned_alloc(size_t alignment, size_t size)
 	return alloc_aligned(size, alignment);
 }
 
-MT_API void *mt_memalign(size_t alignment, size_t size)
+MT_API void *mt_aligned_alloc(size_t alignment, size_t size)
+{
+	return trace__wanted() ? _mt_traced_aligned_alloc(alignment, size) :
+				 _mt_real_aligned_alloc(alignment, size);
+}
+
+void *_mt_real_memalign(size_t alignment, size_t size)
 {
 	size_t power = ALIGNMENT;
 
@@ -179,7 +197,13 @@ MT_API void *mt_memalign(size_t alignment, size_t size)
 	return alloc_aligned(size, power);
 }
 
-MT_API int mt_posix_memalign(void **block, size_t alignment, size_t size)
+MT_API void *mt_memalign(size_t alignment, size_t size)
+{
+	return trace__wanted() ? _mt_traced_memalign(alignment, size) :
+				 _mt_real_memalign(alignment, size);
+}
+
+int _mt_real_posix_memalign(void **block, size_t alignment, size_t size)
 {
 	int saved = errno;
 	void *memory;
@@ -194,13 +218,24 @@ MT_API int mt_posix_memalign(void **block, size_t alignment, size_t size)
 	return 0;
 }
 
-MT_API void *mt_valloc(size_t size)
+MT_API int mt_posix_memalign(void **block, size_t alignment, size_t size)
+{
+	return trace__wanted() ? _mt_traced_posix_memalign(block, alignment, size) :
+				 _mt_real_posix_memalign(block, alignment, size);
+}
+
+void *_mt_real_valloc(size_t size)
 {
 	ready();
 	return alloc_aligned(size, _mt_os_page);
 }
 
-MT_API void *mt_pvalloc(size_t size)
+MT_API void *mt_valloc(size_t size)
+{
+	return trace__wanted() ? _mt_traced_valloc(size) : _mt_real_valloc(size);
+}
+
+void *_mt_real_pvalloc(size_t size)
 {
 	size_t bytes;
 
@@ -213,19 +248,27 @@ MT_API void *mt_pvalloc(size_t size)
 	return alloc_aligned(bytes ? bytes : _mt_os_page, _mt_os_page);
 }
 
+MT_API void *mt_pvalloc(size_t size)
+{
+	return trace__wanted() ? _mt_traced_pvalloc(size) : _mt_real_pvalloc(size);
+}
+
 /* ---- the rest ------------------------------------------------------------------------------- */
 
 MT_API void mt_free_sized(void *block, size_t size)
 {
-	(void)size;
-	mt_free(block);
+	if (trace__wanted())
+		_mt_traced_free_sized(block, size);
+	else
+		mt_free(block);
 }
 
 MT_API void mt_free_aligned_sized(void *block, size_t alignment, size_t size)
 {
-	(void)alignment;
-	(void)size;
-	mt_free(block);
+	if (trace__wanted())
+		_mt_traced_free_aligned_sized(block, alignment, size);
+	else
+		mt_free(block);
 }
 
 MT_API size_t mt_malloc_usable_size(void *block)

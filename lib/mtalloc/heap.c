@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "alloc.h"
+#include "trace.h"
 #include "verify.h"
 
 __thread struct thread _mt_thread = {
@@ -113,6 +114,7 @@ static void thread_ends(void *argument)
 	struct heap *heap = argument;
 	struct span *strays = NULL;
 
+	_mt_trace_thread_ends();
 	_mt_thread.ended = 1;
 	_mt_heap_collect(heap);
 	_mt_slab_release_empty(heap);

@@ -122,7 +122,8 @@ _Static_assert(sizeof(struct span) == 64, "a span is a cache line");
 #define UNIT_SHIFT 4
 #define PAGE_UNITS (PAGE >> UNIT_SHIFT)
 #define GRANULE_UNITS (GRANULE >> UNIT_SHIFT)
-#define LINK_TAG 0x9d3cf165u /* no pointer's, no text's, no small number's upper half */
+#define LINK_TAG \
+	0xf165u /* no pointer's, no text's, no small number's upper half; 16 bits (tracers) */
 #define LINK_END 0xffffffffu
 
 /* What the fast paths read: written at initialisation and under the lock of spans. */
@@ -131,8 +132,24 @@ struct fast {
 	_Atomic uintptr_t granules; /* of region 0; 0 sends every free the slow way */
 	struct span *spans; /* of region 0 */
 	uint64_t key; /* LINK_TAG << 32 | secret */
-	_Atomic uint64_t malloc_key; /* the same, or what decodes no link and so sends malloc the slow way */
+	/* The same, or what decodes no link and so sends malloc the slow way. */
+	union {
+		_Atomic uint64_t malloc_key;
+		struct {
+			_Atomic uint32_t malloc_secret;
+			uint16_t malloc_tag;
+			/*
+			 * Tracers: the kernel counts them here, the semaphore of a probe (trace.c). As it stands
+			 * where the key is 0, one is enough to decode no link.
+			 */
+			_Atomic uint16_t tracers;
+		};
+	};
+	_Atomic uintptr_t all_granules; /* of region 0, also when frees are sent the slow way */
 } __attribute__((aligned(64)));
+
+_Static_assert(offsetof(struct fast, tracers) == offsetof(struct fast, malloc_key) + 6,
+	       "the semaphore is the upper end of the key");
 
 extern struct fast _mt_fast;
 /* A slab without room that every heap begins with. */

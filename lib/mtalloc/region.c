@@ -56,6 +56,7 @@ void _mt_region_mark_free(struct region *region, uint32_t at, uint32_t granules)
 static void set_break_granules(uint32_t granules)
 {
 	_mt_regions[0].granules = granules;
+	atomic_store_explicit(&_mt_fast.all_granules, granules, memory_order_release);
 	if (shown)
 		atomic_store_explicit(&_mt_fast.granules, granules, memory_order_release);
 }

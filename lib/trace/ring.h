@@ -105,6 +105,10 @@ struct ring_slot {
 #define RING_ON_FULL_BLOCK 0 /* wait for the collector */
 #define RING_ON_FULL_DROP 1 /* count the record as lost */
 
+#define RING_MEMFD_NAME "mtalloc-ring" /* of memory that a process itself has made, and offers */
+#define RING_CLOSED_ANEW \
+	2 /* in ring_header.closed: there is another collector, which is to be asked */
+
 #define RING_CLOCK_TICKS 0 /* the time stamp counter */
 #define RING_CLOCK_NS 1 /* it is no clock on this machine: CLOCK_MONOTONIC, in ns */
 

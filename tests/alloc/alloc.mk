@@ -64,7 +64,13 @@ $$(O)/alloc/$(1)/lib/%.o: lib/mtalloc/%.c $$(O)/.config
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(MT_CFLAGS) $$(ALLOC_CFLAGS_$(1)) $$(DEPFLAGS) -c -o $$@ $$<
 
-$$(O)/alloc/$(1)/libmtalloc.a: $$(MT_SRC:lib/mtalloc/%.c=$$(O)/alloc/$(1)/lib/%.o)
+$$(O)/alloc/$(1)/lib/trace/%.o: lib/trace/%.c $$(O)/.config
+	$$(call say,CC,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(MT_CFLAGS) $$(ALLOC_CFLAGS_$(1)) $$(DEPFLAGS) -c -o $$@ $$<
+
+$$(O)/alloc/$(1)/libmtalloc.a: $$(MT_SRC:lib/mtalloc/%.c=$$(O)/alloc/$(1)/lib/%.o) \
+		$$(PRODUCER_SRC:lib/trace/%.c=$$(O)/alloc/$(1)/lib/trace/%.o)
 	$$(call say,AR,$$@)
 	$$(Q)rm -f $$@ && ar rcs $$@ $$^
 endef

@@ -70,7 +70,7 @@ struct walk {
 	struct range *data; /* where libc's own data may be */
 	size_t ndata;
 	uint64_t main_arena, sbrk_base;
-	uint64_t tcached, tcached_bytes; /* blocks in threads' caches, found on the way */
+	uint64_t tcaches, tcached_bytes, tcached; /* found on the way */
 	struct census c;
 };
 
@@ -221,7 +221,7 @@ static bool walk__take_tcache(struct walk *w, uint64_t chunk, bool first)
 	struct {
 		uint16_t counts[TCACHE_BINS];
 		uint64_t entries[TCACHE_BINS];
-	} t = {{0}, {0}};
+	} t;
 	uint64_t blocks = 0, bytes = 0;
 
 	if (memory__get(&w->r, chunk + 2 * WORD, &t, sizeof(t)))
@@ -244,6 +244,7 @@ static bool walk__take_tcache(struct walk *w, uint64_t chunk, bool first)
 	}
 	if (!blocks && !first)
 		return false;
+	w->tcaches++;
 	w->tcached += blocks;
 	w->tcached_bytes += bytes;
 	return true;
@@ -315,7 +316,7 @@ static int walk__arena(struct walk *w, uint64_t arena)
 	uint64_t top, heap, oldest = arena & ~(HEAP_BYTES - 1), end;
 	struct {
 		uint64_t arena, prev, size;
-	} info = {0, 0, 0};
+	} info;
 	uint64_t head_bytes = arena - oldest, at;
 	int err;
 

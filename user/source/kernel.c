@@ -144,7 +144,7 @@ static int kernel__make_buffers(struct kernel *k)
 }
 
 /* Which programs a mode needs. */
-static void kernel__choose_programs(struct kernel *k)
+static void kernel__choose_programs(struct kernel *k, bool ring)
 {
 	struct bpf_program *p;
 
@@ -153,6 +153,7 @@ static void kernel__choose_programs(struct kernel *k)
 		bool machine = !strncmp(bpf_program__name(p), "machine_", strlen("machine_"));
 
 		bool heap = !strncmp(bpf_program__name(p), "heap_", strlen("heap_"));
+		bool offer = !strncmp(bpf_program__name(p), "offer_", strlen("offer_"));
 
 		/* What cuts a call short matters to the owners of kernel events alone. */
 		if (k->mode == KERNEL_MACHINE && heap)
@@ -160,7 +161,7 @@ static void kernel__choose_programs(struct kernel *k)
 				  strcmp(bpf_program__name(p), "heap_signal") &&
 				  strcmp(bpf_program__name(p), "heap_contract");
 		bpf_program__set_autoload(p, machine == (k->mode == KERNEL_MACHINE) &&
-						     (!heap || k->heap));
+						     (!heap || k->heap) && (!offer || ring));
 		if (heap && k->multi && !strcmp(bpf_program__section_name(p), "uprobe"))
 			bpf_program__set_expected_attach_type(p, TRACE_UPROBE_MULTI);
 	}
@@ -274,7 +275,7 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 	}
 	k->multi = k->heap && attach__has_multi();
 	kernel__size_buffers(k, o->buffer_bytes);
-	kernel__choose_programs(k);
+	kernel__choose_programs(k, o->ring);
 	kernel__configure(k, o);
 	err = memtrace_bpf__load(k->skel);
 	if (err == -EMFILE) {
@@ -675,13 +676,6 @@ void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr)
 	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.sampled), &key);
 }
 
-int kernel__hook_code(struct kernel *k, uint32_t hook, const struct hook_code *code)
-{
-	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.heap_code), &hook, code, BPF_ANY) ?
-		       -errno :
-		       0;
-}
-
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n)
 {
 	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.heap_hooks), err = 0;
@@ -723,4 +717,10 @@ int kernel__ring_calls(struct kernel *k, pid_t pid, int64_t call_at)
 	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.ring_calls), &key, &call_at, BPF_ANY))
 		return -errno;
 	return 0;
+}
+
+void kernel__offers(const struct kernel *k, struct bpf_program **program, int *map)
+{
+	*program = k->skel->progs.offer_segment;
+	*map = bpf_map__fd(k->skel->maps.ring_offers);
 }

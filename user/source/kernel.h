@@ -94,10 +94,6 @@ int kernel__set_contract(struct kernel *k, uint32_t hook, const struct contract_
 /* Sampling: the free of this block is not awaited any more. */
 void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr);
 
-/* Where a hook's function runs. 0 or -errno. */
-struct hook_code;
-int kernel__hook_code(struct kernel *k, uint32_t hook, const struct hook_code *code);
-
 /* What the first n hooks have counted. 0 or -errno. */
 struct heap_hook_counts;
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n);
@@ -110,5 +106,9 @@ struct order *kernel__order(struct kernel *k);
 /* With .ring: threads of process pid have a struct ring_call at this offset from %fs. From any
  * thread. 0 or -errno. */
 int kernel__ring_calls(struct kernel *k, pid_t pid, int64_t call_at);
+
+/* With .ring: the program to place where processes offer memory, and the ring buffer that it tells in. */
+struct bpf_program;
+void kernel__offers(const struct kernel *k, struct bpf_program **program, int *map);
 
 #endif /* MEMTRACE_KERNEL_H */

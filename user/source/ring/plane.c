@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "user/source/ring/clock.h"
+#include "user/source/ring/offers.h"
 #include "user/source/ring/server.h"
 #include "user/source/uprobe/binary.h"
 #include "user/symbol/file.h"
@@ -37,6 +38,7 @@ struct ring_plane {
 	struct order *order;
 	struct ring_clock *clock;
 	struct ring_server *server;
+	struct ring_offers *offers; /* with .attach */
 	char *library;
 	struct served *list;
 	size_t n, room;
@@ -98,8 +100,10 @@ struct ring_plane *ring_plane__new(const struct ring_plane_opts *o)
 	if (!p)
 		return NULL;
 	p->o = *o;
-	p->library = find_library();
-	if (!p->library || strpbrk(p->library, ": ")) {
+	p->library = o->attach ? NULL : find_library();
+	if (o->attach) {
+		/* Nobody says hello. */
+	} else if (!p->library || strpbrk(p->library, ": ")) {
 		log__error("ring plane: %s",
 			   p->library ? "the path of " LIBRARY
 					" has a space or colon in it: it cannot be preloaded" :
@@ -124,7 +128,17 @@ int ring_plane__join(struct ring_plane *p, struct kernel *k)
 {
 	p->kernel = k;
 	p->order = kernel__order(k);
+	if (p->o.attach) {
+		p->offers = ring_offers__new(k, p->server);
+		if (!p->offers)
+			return -errno;
+	}
 	return order__add_feed(p->order, &p->news);
+}
+
+int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *probe)
+{
+	return p->offers ? ring_offers__ask(p->offers, pid, probe) : -ENOTSUP;
 }
 
 static void guest__free(struct ring_guest *g)
@@ -142,7 +156,8 @@ void ring_plane__free(struct ring_plane *p)
 
 	if (!p)
 		return;
-	/* First its thread, which uses the rest. */
+	/* First the threads, which use the rest. */
+	ring_offers__free(p->offers);
 	ring_server__free(p->server);
 	for (size_t i = 0; i < p->n; i++)
 		guest__free(p->list[i].guest);
@@ -365,6 +380,8 @@ void ring_plane__note(struct ring_plane *p, const struct rec *r)
 {
 	if (r->kind != REC_EXIT)
 		return;
+	if (p->offers && r->aux)
+		ring_offers__forget(p->offers, (pid_t)r->tgid);
 	for (size_t i = 0; i < p->n; i++)
 		if (p->list[i].guest->pid == (pid_t)r->tgid)
 			segment__end_thread(p->list[i].guest->segment, (pid_t)r->tid);
@@ -451,17 +468,10 @@ void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n)
 	}
 }
 
-unsigned ring_plane__gaps(const struct ring_plane *p)
-{
-	unsigned n = p->notes.gave_up;
-
-	for (size_t i = 0; i < p->n; i++)
-		n += segment__gave_up(p->list[i].guest->segment);
-	return n;
-}
-
 void ring_plane__close(struct ring_plane *p)
 {
 	for (size_t i = 0; i < p->n; i++)
 		segment__close(p->list[i].guest->segment);
+	if (p->offers)
+		ring_offers__drop(p->offers);
 }

@@ -17,6 +17,7 @@
 struct ring_plane;
 
 struct ring_plane_opts {
+	bool attach; /* for processes that run and are asked, not for a command */
 	size_t ring_bytes; /* 0: default */
 	uint64_t sample_bytes;
 	bool drop; /* count what finds no room as lost, rather than let the program wait */
@@ -50,6 +51,17 @@ union ring_owned {
 const struct rec *ring_plane__own(const struct ring_plane *p, const struct rec *r,
 				  union ring_owned *copy);
 
+/* Where a module has such a probe; file: its descriptor, name: its path in the process. */
+struct ring_probe {
+	int file;
+	const char *name;
+	uint64_t offset, semaphore; /* in the file */
+};
+
+/* With .attach: ask a process whose allocator has such a probe. 0, or -errno: it has to be traced
+ * in another way. */
+int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *probe);
+
 /* Before kernel__poll(): what has come. 0 or -ENOMEM. */
 int ring_plane__look(struct ring_plane *p);
 /* After it: segments that are done with. */
@@ -73,9 +85,6 @@ struct ring_plane_notes {
 	uint64_t gave_up_ns; /* when */
 };
 void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n);
-
-/* How many processes have stopped handing over so far. */
-unsigned ring_plane__gaps(const struct ring_plane *p);
 
 /* Nothing more is to be handed over. */
 void ring_plane__close(struct ring_plane *p);

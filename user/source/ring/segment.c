@@ -104,8 +104,9 @@ static struct ring_slot *segment__slot(const struct segment *s, uint32_t i)
 
 static void segment__write_header(struct segment *s, const struct segment_opts *o)
 {
-	*segment__own_header(s) = (struct ring_header){
-		.magic = RING_MAGIC,
+	struct ring_header *h = segment__own_header(s);
+
+	*h = (struct ring_header){
 		.version = RING_VERSION,
 		.header_bytes = sizeof(struct ring_header),
 		.bytes = s->l.bytes,
@@ -123,6 +124,7 @@ static void segment__write_header(struct segment *s, const struct segment_opts *
 		.on_full = o->drop ? RING_ON_FULL_DROP : RING_ON_FULL_BLOCK,
 		.stack_frames = o->stack_frames,
 	};
+	__atomic_store_n(&h->magic, RING_MAGIC, __ATOMIC_RELEASE);
 }
 
 static int segment__open_stacks(struct segment *s)
@@ -142,7 +144,9 @@ static int segment__open_stacks(struct segment *s)
 	return 0;
 }
 
-struct segment *segment__new(const struct segment_opts *o, const struct ring_clock *clock, int *fd)
+/* Lay out the memory of fd, which is empty: all of it but the magic, which says that it is done. */
+static struct segment *segment__make(const struct segment_opts *o, const struct ring_clock *clock,
+				     int fd)
 {
 	static uint32_t serial;
 	struct segment *s = calloc(1, sizeof(*s));
@@ -155,14 +159,15 @@ struct segment *segment__new(const struct segment_opts *o, const struct ring_clo
 	s->sample_bytes = o->sample_bytes;
 	s->serial = __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
 	s->at = MAP_FAILED;
-	*fd = memfd_create("memtrace_ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (*fd < 0 || ftruncate(*fd, (off_t)s->l.bytes) ||
-	    fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+	if (ftruncate(fd, (off_t)s->l.bytes) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		goto fail;
-	s->at = mmap(NULL, s->l.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
+	s->at = mmap(NULL, s->l.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (s->at == MAP_FAILED)
 		goto fail;
-	if (segment__open_stacks(s))
+	err = segment__open_stacks(s);
+	errno = -err;
+	if (err)
 		goto fail;
 	segment__write_header(s, o);
 	return s;
@@ -170,11 +175,36 @@ fail:
 	err = errno;
 	if (s->at != MAP_FAILED)
 		munmap(s->at, s->l.bytes);
-	if (*fd >= 0)
-		close(*fd);
 	free(s);
 	errno = err;
 	return NULL;
+}
+
+struct segment *segment__new(const struct segment_opts *o, const struct ring_clock *clock, int *fd)
+{
+	struct segment *s = NULL;
+	int err;
+
+	*fd = memfd_create("memtrace_ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd >= 0)
+		s = segment__make(o, clock, *fd);
+	if (s)
+		return s;
+	err = errno;
+	if (*fd >= 0)
+		close(*fd);
+	errno = err;
+	return NULL;
+}
+
+struct segment *segment__adopt(const struct segment_opts *o, const struct ring_clock *clock, int fd)
+{
+	/* Shared memory that can be sealed, of which nobody has sealed that it grows: nothing else. */
+	if (fcntl(fd, F_GET_SEALS) != 0) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return segment__make(o, clock, fd);
 }
 
 void segment__free(struct segment *s)
@@ -183,6 +213,8 @@ void segment__free(struct segment *s)
 		return;
 	for (uint32_t i = 0; i < s->nlanes; i++)
 		free(s->lanes[i]);
+	/* Who wrote it may keep it mapped for long. */
+	madvise(s->at + PAGE, s->l.bytes - PAGE, MADV_REMOVE);
 	munmap(s->at, s->l.bytes);
 	free(s->told);
 	free(s);
@@ -436,11 +468,6 @@ void segment__end_thread(struct segment *s, pid_t tid)
 			__atomic_compare_exchange_n(&segment__slot(s, i)->owner, &owner, 0, false,
 						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 	}
-}
-
-bool segment__gave_up(const struct segment *s)
-{
-	return __atomic_load_n(&segment__header(s)->gave_up_ticks, __ATOMIC_RELAXED) != 0;
 }
 
 double segment__fill(const struct segment *s)

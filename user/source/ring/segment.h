@@ -34,6 +34,9 @@ struct segment_counts {
 
 /* A new segment, sealed, in a descriptor to be sent and closed. NULL with errno set. */
 struct segment *segment__new(const struct segment_opts *o, const struct ring_clock *clock, int *fd);
+/* The same in memory that a process has made, empty: fd stays the caller's. What it wrote there meanwhile is
+ * gone. */
+struct segment *segment__adopt(const struct segment_opts *o, const struct ring_clock *clock, int fd);
 void segment__free(struct segment *s);
 
 size_t segment__bytes(const struct segment *s);
@@ -56,9 +59,6 @@ void segment__leave(struct segment *s, struct order *o);
 void segment__close(struct segment *s);
 /* A thread has ended: what it had is free. */
 void segment__end_thread(struct segment *s, pid_t tid);
-
-/* The target has stopped handing over, since nobody read. */
-bool segment__gave_up(const struct segment *s);
 
 /* The fullest ring, 0 to 1. */
 double segment__fill(const struct segment *s);

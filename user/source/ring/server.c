@@ -164,6 +164,39 @@ static void server__welcome(struct ring_server *s, const struct connection *c,
 		close(fd);
 }
 
+int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at,
+		       const char *allocator)
+{
+	struct ring_hello h = {.magic = RING_MAGIC, .version = RING_VERSION, .pid = (uint32_t)pid};
+	struct ring_guest *g;
+	int err = 0, own;
+
+	strncpy(h.text, allocator, sizeof(h.text) - 1);
+	g = guest__new(pid, &h);
+	if (!g)
+		return -ENOMEM;
+	own = g->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, g->pidfd, fd, 0);
+	if (own < 0)
+		err = -errno;
+	if (!err)
+		err = s->o.announce(s->o.ctx, pid, call_at);
+	if (!err) {
+		g->segment = segment__adopt(&s->o.segment, s->o.clock, own);
+		err = g->segment ? 0 : -errno;
+	}
+	if (own >= 0)
+		close(own);
+	if (err) {
+		if (g->pidfd >= 0)
+			close(g->pidfd);
+		free(g);
+		return err;
+	}
+	segment__set_owner(g->segment, pid);
+	server__enter(s, g);
+	return 0;
+}
+
 /* Read what a process says. False: the connection is over. */
 static bool server__hear(struct ring_server *s, struct connection *c)
 {

@@ -28,6 +28,10 @@ void ring_server__free(struct ring_server *s);
 /* What RING_ENV is to be for those who shall find it. */
 const char *ring_server__address(const struct ring_server *s);
 
+/* Process pid offers memory by a descriptor of its own: it becomes a guest. 0 or -errno. From any thread. */
+int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at,
+		       const char *allocator);
+
 /* A process that has said hello. */
 struct ring_guest {
 	struct ring_guest *next;

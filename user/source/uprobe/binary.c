@@ -63,7 +63,8 @@ static bool binary__wants(struct entry_point *e, const char *name, char *const *
 	return e->family || family__is_escape(name, &e->escape);
 }
 
-static bool segment__offset(Elf *elf, uint64_t addr, uint64_t *offset)
+/* flags: PF_X for code. */
+static bool segment__offset(Elf *elf, uint64_t addr, uint32_t flags, uint64_t *offset)
 {
 	size_t n = 0;
 
@@ -72,7 +73,7 @@ static bool segment__offset(Elf *elf, uint64_t addr, uint64_t *offset)
 	for (size_t i = 0; i < n; i++) {
 		GElf_Phdr p;
 
-		if (!gelf_getphdr(elf, (int)i, &p) || p.p_type != PT_LOAD || !(p.p_flags & PF_X) ||
+		if (!gelf_getphdr(elf, (int)i, &p) || p.p_type != PT_LOAD || !(p.p_flags & flags) ||
 		    addr - p.p_vaddr >= p.p_filesz)
 			continue;
 		*offset = p.p_offset + (addr - p.p_vaddr);
@@ -139,7 +140,7 @@ static int binary__read_table(struct binary *b, Elf *elf, Elf_Scn *section, cons
 		if (GELF_ST_BIND(symbol.st_info) == STB_LOCAL)
 			e.exported = false;
 		if (strlen(name) >= sizeof(e.name) || !binary__wants(&e, name, extra, nextra) ||
-		    !segment__offset(elf, symbol.st_value, &e.offset))
+		    !segment__offset(elf, symbol.st_value, PF_X, &e.offset))
 			continue;
 		snprintf(e.name, sizeof(e.name), "%s", name);
 		err = binary__add(b, &e);
@@ -166,6 +167,54 @@ static int binary__read_tables(struct binary *b, Elf *elf, char *const *extra, s
 		err = binary__read_table(b, elf, section, &header, extra, nextra, &rank);
 	}
 	return err;
+}
+
+/* A probe's note: where it is, where .stapsdt.base was thought to be, the semaphore; names. */
+static void binary__read_probe(struct binary *b, Elf *elf, const char *note, size_t bytes,
+			       uint64_t base)
+{
+	static const char names[] = "mtalloc\0offer";
+	uint64_t addr[3];
+
+	if (bytes < sizeof(addr) + sizeof(names) ||
+	    memcmp(note + sizeof(addr), names, sizeof(names)) != 0)
+		return;
+	memcpy(addr, note, sizeof(addr));
+	if (base)
+		addr[0] += base - addr[1];
+	if (!segment__offset(elf, addr[0], PF_X, &b->offer) ||
+	    !segment__offset(elf, addr[2], PF_W, &b->semaphore))
+		b->offer = 0;
+}
+
+/* Notes of user space probes, as systemtap and others have them. */
+static void binary__read_probes(struct binary *b, Elf *elf)
+{
+	Elf_Scn *section = NULL, *notes = NULL;
+	uint64_t base = 0;
+	GElf_Shdr header;
+	Elf_Data *data;
+	size_t strings, at = 0, name, text;
+	GElf_Nhdr note;
+
+	if (elf_getshdrstrndx(elf, &strings))
+		return;
+	while ((section = elf_nextscn(elf, section))) {
+		const char *called;
+
+		if (!gelf_getshdr(section, &header))
+			continue;
+		called = elf_strptr(elf, strings, header.sh_name);
+		if (called && !strcmp(called, ".note.stapsdt"))
+			notes = section;
+		else if (called && !strcmp(called, ".stapsdt.base"))
+			base = header.sh_addr;
+	}
+	data = notes ? elf_getdata(notes, NULL) : NULL;
+	while (data && (at = gelf_getnote(data, at, &note, &name, &text)))
+		if (note.n_type == 3 && note.n_namesz == sizeof("stapsdt") &&
+		    !memcmp((char *)data->d_buf + name, "stapsdt", sizeof("stapsdt")))
+			binary__read_probe(b, elf, (char *)data->d_buf + text, note.n_descsz, base);
 }
 
 static void binary__read_kind(struct binary *b, Elf *elf)
@@ -221,7 +270,7 @@ static int entry__find_exits(struct entry_point *e, Elf *elf, const struct code 
 
 	for (i = 0; i < n; i++)
 		/* Entry and exit at one instruction: which is told first is not known. */
-		if (!segment__offset(elf, sites[i].at, &sites[i].at) ||
+		if (!segment__offset(elf, sites[i].at, PF_X, &sites[i].at) ||
 		    sites[i].at == e->offset + e->site.offset)
 			return -ENOENT;
 	if (!n)
@@ -234,79 +283,41 @@ static int entry__find_exits(struct entry_point *e, Elf *elf, const struct code 
 	return 0;
 }
 
-/* Whether another entry point is among the code: it may be jumped to from there, and is
- * a call of its own then. */
-static bool binary__enters_other(const struct binary *b, Elf *elf, const struct entry_point *e,
-				 const struct code_range *ranges, size_t n)
-{
-	for (size_t i = 0; i < b->nentries; i++) {
-		uint64_t other = segment__address(elf, b->entries[i].offset);
-
-		if (b->entries[i].offset == e->offset || !b->entries[i].family ||
-		    entry__is_contract(&b->entries[i]))
-			continue;
-		for (size_t k = 0; k < n; k++)
-			if (other >= ranges[k].from && other < ranges[k].to)
-				return true;
-	}
-	return false;
-}
-
-/* For a free whose code can be told: what it takes to see it on a stack. */
-static void entry__find_code(struct entry_point *e, const struct binary *b, Elf *elf,
-			     const struct code *code)
-{
-	uint64_t entry = segment__address(elf, e->offset), site = entry + e->site.offset;
-	struct code_range ranges[HOOK_RANGES];
-	size_t n = exits__ranges(code, entry, ranges, HOOK_RANGES);
-
-	/* Without a row in the unwind tables no walk gets through it. */
-	if (!n || !code->begins(code->ctx, entry) || binary__enters_other(b, elf, e, ranges, n))
-		return;
-	for (size_t i = 0; i < n; i++) {
-		/* Before its probe it has not begun. */
-		if (entry >= ranges[i].from && entry < ranges[i].to)
-			ranges[i].from = site;
-		e->code.range[i].from = (int64_t)(ranges[i].from - site);
-		e->code.range[i].to = (int64_t)(ranges[i].to - site);
-	}
-	e->no_end = true;
-}
-
 static bool entry__may_throw(const struct entry_point *e, const struct binary *b)
 {
 	return e->family && (e->family->throws || (e->given && b->unwinds));
 }
 
-/*
- * What has no return probe: entry points that may throw, which are dropped if their returns
- * cannot be seen otherwise, and frees, which have one in that case.
- */
-static int binary__find_ends(struct binary *b, Elf *elf, int fd)
+/* Entry points that may throw and whose returns cannot be seen but by a return probe are dropped. */
+static int binary__find_exits(struct binary *b, Elf *elf, int fd)
 {
 	struct elf_code elf_code;
-	struct code code = elf_code__view(&elf_code);
+	struct code code = {0};
 	size_t kept = 0;
-	int err = elf_code__init(&elf_code, elf, fd);
+	bool opened = false;
+	int err = 0;
 
-	for (size_t i = 0; i < b->nentries && err != -ENOMEM; i++) {
-		struct entry_point *e = &b->entries[i];
-
-		if (!err && e->family && e->family->op >= HEAP_FREE && !entry__is_contract(e) &&
-		    !entry__may_throw(e, b))
-			entry__find_code(e, b, elf, &code);
-	}
 	for (size_t i = 0; i < b->nentries; i++) {
 		struct entry_point *e = &b->entries[i];
 
-		if (entry__may_throw(e, b) && (err || entry__find_exits(e, elf, &code)))
-			log__debug("%s may throw, and where it returns cannot be told: no probe",
-				   e->name);
-		else
-			b->entries[kept++] = *e;
+		if (entry__may_throw(e, b) && err != -ENOMEM) {
+			if (!opened)
+				err = elf_code__init(&elf_code, elf, fd);
+			code = elf_code__view(&elf_code);
+			opened = true;
+			if (!err && entry__find_exits(e, elf, &code)) {
+				log__debug("%s may throw, and where it returns cannot be told: no probe",
+					   e->name);
+				continue;
+			}
+			if (err)
+				continue;
+		}
+		b->entries[kept++] = *e;
 	}
 	b->nentries = kept;
-	elf_code__free(&elf_code);
+	if (opened)
+		elf_code__free(&elf_code);
 	return err == -ENOMEM ? err : 0;
 }
 
@@ -348,7 +359,7 @@ static int binary__add_usdt(void *ctx, const struct usdt_probe *p)
 	struct found_usdt *f = ctx;
 	struct entry_point e = {.family = p->family, .args = p->args, .semaphore = p->semaphore};
 
-	if (!segment__offset(f->elf, p->addr, &e.offset))
+	if (!segment__offset(f->elf, p->addr, PF_X, &e.offset))
 		return 0;
 	snprintf(e.name, sizeof(e.name), "otel_memory:%s", p->family->name);
 	if (code__is_long_nop(f->fd, e.offset)) {
@@ -383,8 +394,9 @@ int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
 		err = usdt__each(elf, binary__add_usdt, &found);
 	if (!err) {
 		binary__read_kind(b, elf);
+		binary__read_probes(b, elf);
 		binary__place(b, fd);
-		err = binary__find_ends(b, elf, fd);
+		err = binary__find_exits(b, elf, fd);
 	}
 	elf_end(elf);
 	if (err)

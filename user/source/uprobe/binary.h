@@ -30,9 +30,6 @@ struct entry_point {
 	 * no probe at all. */
 	struct exit_site *exits; /* .at is an offset in the file */
 	size_t nexits;
-	/* A free: the code it runs in, relative to its probe, so that no return probe is needed. */
-	bool no_end;
-	struct hook_code code;
 };
 
 /* Whether its returns are seen at its exits. */
@@ -54,6 +51,9 @@ struct binary {
 	bool has_symtab;
 	bool unwinds; /* has code that exceptions pass through */
 	bool is_static; /* a program without interpreter */
+	/* Where an allocator offers to hand its calls over, and the semaphore that is to be raised for it, in the
+	 * file (lib/mtalloc/attach.c); 0: it does not. */
+	uint64_t offer, semaphore;
 	char allocator[32]; /* "glibc", "jemalloc", ...; empty: not known by its symbols */
 };
 

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "user/source/ring/ring.h"
 #include "user/source/uprobe/attach.h"
 #include "user/util/hmap.h"
 #include "user/util/log.h"
@@ -24,6 +25,7 @@ struct traced {
 	char why[256]; /* nothing was found at the last look; empty: none yet, or something was */
 	bool launched; /* probes were placed before it ran */
 	bool late; /* some were placed after */
+	bool asked; /* it hands its calls over itself */
 	bool nothing_told; /* that there is no allocator */
 	bool failed; /* its probes could not be placed: said once */
 	bool dirty; /* look now */
@@ -171,18 +173,13 @@ static struct hook *plane__hook(struct plane *p, const struct choice *c)
 		return NULL;
 	}
 	h = &p->hooks[p->nhooks];
-	*h = (struct hook){c->module, c->entry, p->nhooks};
-	if (h->entry->no_end && kernel__hook_code(p->kernel, h->number, &h->entry->code))
-		return NULL;
-	p->nhooks++;
+	*h = (struct hook){c->module, c->entry, p->nhooks++};
 	log__debug("%s: %s at 0x%lx: probe at +%u, %s (%s)", h->module->path, h->entry->name,
 		   (unsigned long)h->entry->offset, h->entry->site.offset, h->entry->site.what,
 		   places[h->entry->site.place]);
 	if (entry__is_contract(h->entry) &&
 	    kernel__set_contract(p->kernel, h->number, &h->entry->args))
 		log__warn("%s: its arguments cannot be told to the kernel side", h->entry->name);
-	if (h->entry->no_end)
-		log__debug("%s: no return probe: it is seen by the stack", h->entry->name);
 	if (entry__by_exits(h->entry))
 		plane__say_exits(h->entry);
 	if (h->entry->family)
@@ -231,7 +228,7 @@ static void plane__tell_nothing(struct plane *p, struct traced *t, const char *w
 static void plane__end(struct plane *p, struct traced *t)
 {
 	attach__drop(&t->attachment);
-	if (!t->nattached && !p->o.machine)
+	if (!t->nattached && !t->asked && !p->o.machine)
 		plane__tell_nothing(p, t, t->why[0] ? t->why : "it ended before it was looked at");
 }
 
@@ -288,6 +285,23 @@ static void plane__say_failure(struct traced *t, const struct module *m, int err
 			  strerrorname_np(-err));
 }
 
+/* Whether the process hands its calls over itself. */
+static bool plane__ask(struct plane *p, struct traced *t, const struct module *m)
+{
+	struct ring_probe probe;
+	int err;
+
+	if (t->asked || t->nattached || !m || !m->binary.offer || !p->o.ask)
+		return t->asked;
+	probe = (struct ring_probe){m->fd, m->path, m->binary.offer, m->binary.semaphore};
+	err = p->o.ask(p->o.sink_ctx, t->pid, &probe);
+	if (err)
+		log__debug("process %d: it is not asked to hand its calls over: %s", t->pid,
+			   strerrorname_np(-err));
+	t->asked = !err;
+	return t->asked;
+}
+
 /* Hook what these modules, of process t, have to be hooked. last: there is no more to come. */
 static int plane__hook_modules(struct plane *p, struct traced *t, struct module *const *modules,
 			       bool last)
@@ -298,6 +312,10 @@ static int plane__hook_modules(struct plane *p, struct traced *t, struct module 
 
 	if (err)
 		return err;
+	if (plane__ask(p, t, c.allocator)) {
+		choices__free(&c);
+		return 0;
+	}
 	for (size_t i = 0; i < c.n; i++) {
 		bool seen = false;
 
@@ -407,6 +425,7 @@ void plane__note(struct plane *p, const struct rec *r)
 			memset(t->attached, 0, sizeof(t->attached));
 			t->nattached = p->o.machine ? 0 : t->nattached;
 		}
+		t->asked = false;
 		t->nothing_told = false;
 		traced__look_soon(t);
 		break;

@@ -18,6 +18,7 @@
 #include "user/source/uprobe/family.h"
 
 struct plane;
+struct ring_probe;
 
 struct plane_opts {
 	const char *allocator; /* --allocator */
@@ -26,6 +27,8 @@ struct plane_opts {
 	enum contract_use contract;
 	bool machine; /* probes for all processes, also those that are never added */
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
+	/* Ask a process to hand its calls over itself, as its allocator offers; 0: it is asked. NULL: not. */
+	int (*ask)(void *ctx, pid_t pid, const struct ring_probe *probe);
 	order_sink *sink;
 	void *sink_ctx;
 };

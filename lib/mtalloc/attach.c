@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A tracer comes and goes.
+ *
+ * It has raised the semaphore of _mt_trace_offer(), so the next call makes an empty memfd, passes
+ * that function with the descriptor, and waits until the tracer has taken the descriptor (by
+ * pidfd_getfd, so across containers), laid the memory out and written its head. From there
+ * on it is as for any producer (ring.h). Nobody there: the call goes on after ATTACH_MS at the latest,
+ * and the next try is that of the next tracer.
+ *
+ * A tracer that ends, by any way, takes its probe with it, and the semaphore falls. Whoever sees it first
+ * gives the memory back. The address space stays for those who are writing just then, until the tracer
+ * after the next: nobody can be that late.
+ */
+#include "trace.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "lib/trace/producer.h"
+#include "lib/trace/sys.h"
+
+#define ATTACH_MS 100
+#define NAP_NS 50000
+#define MILLISECOND_NS 1000000
+
+#ifndef MFD_ALLOW_SEALING
+#define MFD_ALLOW_SEALING 2
+#endif
+#ifndef MFD_CLOEXEC
+#define MFD_CLOEXEC 1
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+struct mapped {
+	void *at;
+	size_t bytes;
+};
+
+/* Of this process: a fork's child, however it was made, finds zeros. */
+static union {
+	struct {
+		struct mapped segment, before; /* that is written to, and the one before it */
+		_Atomic uint32_t ending;
+	};
+	char page[PRODUCER_PAGE];
+} own __attribute__((aligned(PRODUCER_PAGE)));
+
+/*
+ * Where a tracer's probe goes. A nop of one byte, which the kernel skips without stepping and
+ * does not turn into a call, as it does with longer ones. The arguments are where the note
+ * says, whatever the compiler makes of them.
+ */
+__attribute__((noinline, used)) static void offer(int fd, int64_t call_at)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+	__asm__ volatile("990:	nop\n"
+			 "	.pushsection .note.stapsdt, \"\", \"note\"\n"
+			 "	.balign 4\n"
+			 "	.4byte 992f - 991f, 994f - 993f, 3\n"
+			 "991:	.asciz \"stapsdt\"\n"
+			 "992:	.balign 4\n"
+			 "993:	.8byte 990b\n"
+			 "	.8byte _.stapsdt.base\n"
+			 "	.8byte %c[semaphore]\n"
+			 "	.asciz \"mtalloc\"\n"
+			 "	.asciz \"offer\"\n"
+			 "	.asciz \"-4@%%edi -8@%%rsi\"\n"
+			 "994:	.balign 4\n"
+			 "	.popsection\n"
+			 "	.ifndef _.stapsdt.base\n"
+			 "	.pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n"
+			 "	.weak _.stapsdt.base\n"
+			 "	.hidden _.stapsdt.base\n"
+			 "_.stapsdt.base: .space 1\n"
+			 "	.size _.stapsdt.base, 1\n"
+			 "	.popsection\n"
+			 "	.endif\n"
+			 :
+			 : "D"(fd), "S"(call_at), [semaphore] "i"(&_mt_fast.tracers)
+			 : "memory");
+#else
+	(void)fd, (void)call_at;
+#endif
+}
+
+/* The tracer's answer: the segment's bytes, or 0. */
+static uint64_t wait_for_answer(int fd)
+{
+	struct timespec nap = {.tv_nsec = NAP_NS};
+	struct ring_header head;
+	uint64_t until = _mt_os_now_ms() + ATTACH_MS;
+
+	do {
+		long got = sys__call6(SYS_pread64, fd, (long)&head, sizeof(head), 0, 0, 0);
+
+		if (got == sizeof(head) && head.magic == RING_MAGIC)
+			return head.bytes;
+		sys__call(SYS_nanosleep, &nap, 0, 0);
+	} while (trace__wanted() && _mt_os_now_ms() < until);
+	return 0;
+}
+
+/* The whole segment, or as many rings of it as there is address space for. */
+static int map_segment(struct producer *p, int fd, uint64_t bytes)
+{
+	long at;
+
+	do {
+		at = sys__call6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_NORESERVE, fd, 0);
+	} while (at == -ENOMEM && (bytes = bytes / 2 & ~(uint64_t)(PRODUCER_PAGE - 1)));
+	if (at < 0 && at > -4096)
+		return (int)at;
+	/* A child is to have none of it. */
+	if (sys__call(SYS_madvise, at, bytes, MADV_DONTFORK) || !producer__use(p, (void *)at, bytes)) {
+		sys__call(SYS_munmap, at, bytes, 0);
+		return -EPROTO;
+	}
+	if (own.before.at)
+		sys__call(SYS_munmap, own.before.at, own.before.bytes, 0);
+	own.before = own.segment;
+	own.segment = (struct mapped){(void *)at, bytes};
+	p->segment->mapped_bytes = bytes;
+	__atomic_store_n(&p->segment->mapped_at, (uint64_t)at, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int producer__attach(struct producer *p)
+{
+	static const char name[] = RING_MEMFD_NAME;
+	uint64_t bytes;
+	int fd, err;
+
+	if (!trace__wanted())
+		return -EAGAIN;
+	fd = (int)sys__call(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0);
+	if (fd < 0)
+		return fd;
+	err = (int)sys__call(SYS_madvise, &_producer, sizeof(_producer), MADV_WIPEONFORK);
+	if (!err)
+		err = (int)sys__call(SYS_madvise, &own, sizeof(own), MADV_WIPEONFORK);
+	if (!err) {
+		offer(fd, (int64_t)((uintptr_t)&producer__self()->call - thread__self()));
+		bytes = wait_for_answer(fd);
+		err = bytes ? map_segment(p, fd, bytes) : -ETIMEDOUT;
+	}
+	sys__call(SYS_close, fd, 0, 0);
+	if (err)
+		return trace__wanted() ? err : -EAGAIN;
+	_mt_tracing = true;
+	_mt_fast_switch();
+	return 0;
+}
+
+/* What the killed tracer did not read is given back; one that ends does so itself, when it has read it. */
+static void give_back(const struct ring_header *h)
+{
+	if (!__atomic_load_n(&h->closed, __ATOMIC_RELAXED) && own.segment.bytes > PRODUCER_PAGE)
+		sys__call(SYS_madvise, (char *)own.segment.at + PRODUCER_PAGE,
+			  own.segment.bytes - PRODUCER_PAGE, MADV_REMOVE);
+}
+
+/* Nobody traces any more. The next one is looked for as if there had been none. */
+static void stop(uint32_t generation)
+{
+	struct producer *p = &_producer.p;
+
+	if (atomic_exchange(&own.ending, 1))
+		return;
+	if (__atomic_load_n(&p->generation, __ATOMIC_RELAXED) == generation) {
+		__atomic_store_n(&p->generation, GENERATION_NEW, __ATOMIC_RELEASE);
+		_mt_tracing = false;
+		_mt_fast_switch();
+		if (generation > GENERATION_OFF)
+			give_back(p->segment);
+	}
+	atomic_store(&own.ending, 0);
+}
+
+bool _mt_trace_goes_on(void)
+{
+	struct producer *p = &_producer.p;
+	uint32_t generation = __atomic_load_n(&p->generation, __ATOMIC_ACQUIRE);
+
+	if (likely(trace__wanted())) {
+		/* The tracer wrote this before its last was seen to be gone, or it is of another one. */
+		if (generation <= GENERATION_OFF ||
+		    likely(!__atomic_load_n(&p->segment->closed, __ATOMIC_RELAXED)))
+			return true;
+		if (p->segment->closed == RING_CLOSED_ANEW)
+			stop(generation);
+		return p->segment->closed == RING_CLOSED_ANEW;
+	}
+	if (generation != GENERATION_NEW || _mt_tracing)
+		stop(generation);
+	return false;
+}
+
+/* A thread that ends leaves its slot in _mt_trace_thread_ends(). */
+void producer__thread_began(struct producer_thread *t)
+{
+	(void)t;
+	_mt_heap();
+}

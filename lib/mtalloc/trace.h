@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tracing: each call handed over through the ring plane (lib/trace) while somebody wants it.
+ *
+ * A tracer places a probe on _mt_trace_offer(), which a note of the USDT kind tells of, and with it
+ * the kernel raises the probe's semaphore. That is the upper end of the key by which malloc's fast
+ * path decodes a link (struct fast): it decodes none any more, and the slow way finds out
+ * why. So as long as nobody traces it costs the fast paths nothing. Frees are sent the slow way as
+ * in check mode.
+ */
+#ifndef MTALLOC_TRACE_H
+#define MTALLOC_TRACE_H
+
+#include "internal.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Calls are handed over: what the fast path of free is to be kept from. */
+extern bool _mt_tracing;
+
+static inline bool trace__wanted(void)
+{
+	return unlikely(atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed));
+}
+
+/* The functions as they are called, */
+void *_mt_traced_malloc(size_t size);
+void *_mt_traced_calloc(size_t count, size_t size);
+void *_mt_traced_realloc(void *block, size_t size);
+void *_mt_traced_reallocarray(void *block, size_t count, size_t size);
+void *_mt_traced_aligned_alloc(size_t alignment, size_t size);
+void *_mt_traced_memalign(size_t alignment, size_t size);
+int _mt_traced_posix_memalign(void **block, size_t alignment, size_t size);
+void *_mt_traced_valloc(size_t size);
+void *_mt_traced_pvalloc(size_t size);
+void _mt_traced_free(void *block);
+void _mt_traced_free_sized(void *block, size_t size);
+void _mt_traced_free_aligned_sized(void *block, size_t alignment, size_t size);
+
+/* and what they do. */
+void *_mt_real_malloc(size_t size);
+void *_mt_real_calloc(size_t count, size_t size);
+void *_mt_real_realloc(void *block, size_t size);
+void *_mt_real_reallocarray(void *block, size_t count, size_t size);
+void *_mt_real_aligned_alloc(size_t alignment, size_t size);
+void *_mt_real_memalign(size_t alignment, size_t size);
+int _mt_real_posix_memalign(void **block, size_t alignment, size_t size);
+void *_mt_real_valloc(size_t size);
+void *_mt_real_pvalloc(size_t size);
+void _mt_real_free(void *block);
+
+/* Whether the tracer that was there still is; else all is put back to where there is none. */
+bool _mt_trace_goes_on(void);
+
+/* A thread ends. */
+void _mt_trace_thread_ends(void);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""Attaching to programs that run on mtalloc: it hands its calls over itself when it is asked,
+from the first one on, and is as it was when memtrace has gone, by whatever way."""
+
+import os
+import signal
+
+from harness import (MEMTRACE, Proc, Skip, Target, Tracer, case, expect, expect_at_least, expect_between,
+                     load_report, process_of, wait_until)
+from cases_heap_attach import expect_unharmed
+from cases_heap_calls import FUNCTIONS
+from cases_heap_ring_stacks import places
+
+LIBRARY = os.path.join(os.path.dirname(MEMTRACE), "libmtalloc.so")
+RING = "memfd:mtalloc-ring"
+# MEMTRACE_ATTACH_TIMES=200 is the long version.
+TIMES = int(os.environ.get("MEMTRACE_ATTACH_TIMES", "5"))
+
+
+def target(name, *args):
+    return Target(name, *args, env={"LD_PRELOAD": LIBRARY})
+
+
+def ring_bytes(pid):
+    """Memory of the rings, as the process has it mapped."""
+    total, inside = 0, False
+    with open("/proc/%d/smaps" % pid) as smaps:
+        for line in smaps:
+            if "-" in line.split(" ")[0]:
+                inside = RING in line
+            elif inside and line.startswith("Rss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def wait_for_calls(pid):
+    wait_until("the program to hand over", lambda: ring_bytes(pid) > 200000)
+
+
+@case
+def exact_from_the_moment_of_attach():
+    program = target("heap_family")
+    tracer = Tracer("-p", program.pid)
+    program.say()
+    own = program.wait_objects(1)[0]
+    program.finish()
+    expect("memtrace's status", tracer.finish(), 0)
+    report = load_report(tracer.json_path)
+    heap = report["heap"]
+    called = heap["by_function"]
+    for name in FUNCTIONS:
+        if name == "malloc":
+            expect_between(name, called[name], own[name], own[name] + 4)
+        elif name == "calloc":  # and one for each thread, by the C library
+            expect_between(name, called[name], own[name], own[name] + 4)
+        else:
+            expect(name, called[name], own[name])
+    expect("failed", heap["failed"], own["failed"])
+    expect("frees unseen", heap["unseen_frees"], 0)
+    process = process_of(report, program.pid)
+    expect("plane", process["heap_plane"], "ring")
+    expect("allocators", [a["name"] for a in process["allocators"]], ["mtalloc"])
+
+
+@case
+def stacks_begin_with_the_function_that_was_called():
+    program = target("heap_family")
+    tracer = Tracer("-p", program.pid)
+    program.say()
+    program.wait_objects(1)
+    program.finish()
+    expect("memtrace's status", tracer.finish(), 0)
+
+    class Run:
+        report = load_report(tracer.json_path)
+
+    calls, cut = places(Run)
+    expect("stacks that are cut", cut, 0)
+    own = [n for n in calls if "run" in n or "one_round" in n]
+    expect_at_least("places of the program", len(own), 3)
+    for names in own:
+        expect("who called %s" % names[0], names[1] in ("one_round", "run"), True)
+
+
+@case(timeout=300)
+def asked_again_and_again():
+    program = target("heap_busy", 4)
+    for _ in range(TIMES):
+        tracer = Tracer("-p", program.pid)
+        wait_for_calls(program.pid)
+        expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
+        report = load_report(tracer.json_path, lossy=True)
+        expect("plane", process_of(report, program.pid)["heap_plane"], "ring")
+        expect_at_least("calls", report["events"]["by_kind"]["heap"]["seen"], 1)
+    wait_until("the rings' memory to be given back", lambda: ring_bytes(program.pid) <= 65536)
+    expect_unharmed(program)
+
+
+@case(timeout=300)
+def killed_at_any_time():
+    program = target("heap_busy", 4)
+    for i in range(TIMES):
+        tracer = Tracer("-p", program.pid)
+        if i % 2:
+            wait_for_calls(program.pid)
+        expect("memtrace's status", tracer.finish(signal.SIGKILL), 128 + signal.SIGKILL)
+    wait_until("the rings' memory to be given back", lambda: ring_bytes(program.pid) <= 65536)
+    expect_unharmed(program)
+
+
+@case
+def killed_while_the_program_waits():
+    """It has not noticed, when the next one asks."""
+    program = target("heap_family")
+    for _ in range(2):
+        tracer = Tracer("-p", program.pid)
+        expect("memtrace's status", tracer.finish(signal.SIGKILL), 128 + signal.SIGKILL)
+    tracer = Tracer("-p", program.pid)
+    program.say()
+    own = program.wait_objects(1)[0]
+    program.finish()
+    expect("memtrace's status", tracer.finish(), 0)
+    report = load_report(tracer.json_path)
+    expect("posix_memalign", report["heap"]["by_function"]["posix_memalign"], own["posix_memalign"])
+
+
+FORKS = """
+import os, sys
+print("ready", os.getpid(), flush=True)
+input()
+for _ in range(20):
+    pid = os.fork()
+    if not pid:
+        kept = [bytearray(i % 3000) for i in range(3000)]
+        os._exit(0)
+    kept = [bytearray(i % 3000) for i in range(3000)]
+    if os.waitpid(pid, 0)[1]:
+        sys.exit(1)
+"""
+
+
+@case
+def a_program_that_forks():
+    if not os.access("/usr/bin/python3", os.X_OK):
+        raise Skip("no /usr/bin/python3")
+    program = Proc(["/usr/bin/python3", "-S", "-c", FORKS],
+                   env={"LD_PRELOAD": LIBRARY, "PYTHONMALLOC": "malloc"})
+    program.out.wait("the program to be ready",
+                     lambda lines: any(line.startswith("ready ") for line in lines))
+    tracer = Tracer("-p", program.pid)
+    program.say()
+    expect("the program's status", program.finish(), 0)
+    expect("memtrace's status", tracer.finish(), 0)
+    report = load_report(tracer.json_path, lossy=True)
+    expect("plane", process_of(report, program.pid)["heap_plane"], "ring")
+    expect_at_least("calls", report["heap"]["calls"]["malloc"], 20 * 3000)
