@@ -558,6 +558,9 @@ static int check_heap(const struct line *line, const struct options *o)
 			"choose processes with --comm or --cgroup");
 	if (o->heap == HEAP_CHOICE_RING && !command && !o->npids)
 		return usage_error("--heap=ring without a command or a process");
+	if (o->heap == HEAP_CHOICE_RING && o->sample_bytes)
+		return usage_error("--sample with --heap=ring: rings tell every call; samples are "
+				   "--heap=uprobe's");
 	for (size_t i = 0; i < sizeof(ringing) / sizeof(ringing[0]); i++)
 		if (line->given[ringing[i]] && !command)
 			return usage_error("--%s without a command: it is about what memtrace launches",
