@@ -22,7 +22,9 @@ void _mt_fast_switch(void)
 	bool slow = _mt_options.check || _mt_options.perturb;
 	uint32_t secret = (uint32_t)_mt_fast.key;
 
-	atomic_store_explicit(&_mt_fast.malloc_secret, slow ? ~secret : secret, memory_order_relaxed);
+	/* One bit that no offset has: a whole complement would make an offset of LINK_END. */
+	atomic_store_explicit(&_mt_fast.malloc_secret, slow ? secret ^ UINT32_C(1) << 31 : secret,
+			      memory_order_relaxed);
 	_mt_region_show(!slow && !_mt_tracing);
 }
 
@@ -74,8 +76,7 @@ void *_mt_alloc(size_t size, bool *zero)
 	int saved = errno;
 	void *block = NULL;
 
-	if (unlikely(!atomic_load_explicit(&_mt_ready, memory_order_acquire)))
-		_mt_init();
+	ready();
 	if (size < _mt_options.mmap_threshold && size <= RUN_MAX)
 		block = alloc_owned(size, zero);
 	else if (size >= _mt_options.mmap_threshold)
@@ -103,6 +104,7 @@ static void *malloc_untraced(size_t size)
 {
 	bool zero;
 
+	ready();
 	if (unlikely(_mt_options.check || _mt_options.perturb))
 		return checked_malloc(size);
 	return _mt_alloc(size, &zero);
@@ -190,9 +192,11 @@ void *_mt_real_malloc(size_t size)
 static void *calloc_untraced(size_t bytes)
 {
 	bool zero = false;
-	void *block = unlikely(_mt_options.check) ? _mt_check_alloc(bytes, ALIGNMENT, &zero) :
-						    _mt_alloc(bytes, &zero);
+	void *block;
 
+	ready();
+	block = unlikely(_mt_options.check) ? _mt_check_alloc(bytes, ALIGNMENT, &zero) :
+					      _mt_alloc(bytes, &zero);
 	if (block && !zero) {
 		if (unlikely(bytes > SLAB_MAX))
 			clear_pages(block, bytes);

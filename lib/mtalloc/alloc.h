@@ -5,6 +5,13 @@
 
 #include "internal.h"
 
+/* Whoever looks at the options, or at the heap, may be the first to call. */
+static inline void ready(void)
+{
+	if (unlikely(!atomic_load_explicit(&_mt_ready, memory_order_acquire)))
+		_mt_init();
+}
+
 /* Frees a live block; ends the program when it is none. Keeps errno. */
 void _mt_free_block(void *block);
 

@@ -12,12 +12,6 @@ static bool checking(void)
 	return unlikely(_mt_options.check);
 }
 
-static void ready(void)
-{
-	if (unlikely(!atomic_load_explicit(&_mt_ready, memory_order_acquire)))
-		_mt_init();
-}
-
 /* ---- realloc -------------------------------------------------------------------------------- */
 
 static void *move(void *block, size_t have, size_t size)

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "internal.h"
+#include "alloc.h"
 #include "names.h"
 
 struct class_sum {
@@ -47,8 +47,7 @@ static void add_span(struct span *span, void *context)
 
 static void collect(struct sums *sums, struct span_info *info)
 {
-	if (!atomic_load_explicit(&_mt_ready, memory_order_acquire))
-		_mt_init();
+	ready();
 	*sums = (struct sums){0};
 	_mt_span_info(info);
 	_mt_span_each(add_span, sums);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The calls as records. */
+#include "alloc.h"
 #include "trace.h"
 
 #include "lib/trace/producer.h"
@@ -21,8 +22,7 @@ static unsigned int failed(const void *block, size_t size)
 /* Whether the call is to be told; then it has begun. */
 static inline bool begin(struct producer_thread *t, const void *frame, unsigned int op)
 {
-	if (!atomic_load_explicit(&_mt_ready, memory_order_acquire))
-		_mt_init();
+	ready();
 	return _mt_trace_goes_on() && call__begin(t, frame, op);
 }
 

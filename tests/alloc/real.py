@@ -56,6 +56,11 @@ def python_check(preload, cwd):
         env={"PYTHONMALLOC": "malloc", "TMPDIR": cwd, "MTALLOC_OPTIONS": "check=1"})
 
 
+def early_check(preload, cwd):
+    """ls: a constructor of a library it needs allocates before ours has run."""
+    same(["ls", "-l", "/"], preload, cwd, env={"MTALLOC_OPTIONS": "check=1"})
+
+
 SQL = """
 create table t(id integer primary key, k integer, s text, b blob);
 create index t_k on t(k);
@@ -261,6 +266,7 @@ def cases(preload, full):
         ("python3: test_re test_ctypes",
          functools.partial(python_suite, ["test_re", "test_ctypes"])),
         ("python3: test_json, check=1", python_check),
+        ("ls, check=1", early_check),
         ("sqlite3", functools.partial(sqlite, 200000 if full else 30000)),
         ("gcc", functools.partial(compile_c, 3000 if full else 120)),
         ("redis", functools.partial(redis, 200000 if full else 20000)),
