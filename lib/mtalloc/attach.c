@@ -22,6 +22,7 @@
 #include "lib/trace/sys.h"
 
 #define ATTACH_MS 100
+#define OFFER_MS 5 /* between two offers of the same */
 #define NAP_NS 50000
 #define MILLISECOND_NS 1000000
 
@@ -87,20 +88,29 @@ __attribute__((noinline, used)) static void offer(int fd, int64_t call_at)
 #endif
 }
 
-/* The tracer's answer: the segment's bytes, or 0. */
-static uint64_t wait_for_answer(int fd)
+/*
+ * Offer the memfd until the tracer has answered: the segment's bytes, or 0. Not once only: the kernel
+ * raises the semaphore before the probe is in its place and has its program.
+ */
+static uint64_t offer_until_answered(int fd, int64_t call_at)
 {
 	struct timespec nap = {.tv_nsec = NAP_NS};
 	struct ring_header head;
-	uint64_t until = _mt_os_now_ms() + ATTACH_MS;
+	uint64_t now = _mt_os_now_ms(), until = now + ATTACH_MS, next = now;
 
 	do {
-		long got = sys__call6(SYS_pread64, fd, (long)&head, sizeof(head), 0, 0, 0);
+		long got;
 
+		if (now >= next) {
+			offer(fd, call_at);
+			next = now + OFFER_MS;
+		}
+		got = sys__call6(SYS_pread64, fd, (long)&head, sizeof(head), 0, 0, 0);
 		if (got == sizeof(head) && head.magic == RING_MAGIC)
 			return head.bytes;
 		sys__call(SYS_nanosleep, &nap, 0, 0);
-	} while (trace__wanted() && _mt_os_now_ms() < until);
+		now = _mt_os_now_ms();
+	} while (trace__wanted() && now < until);
 	return 0;
 }
 
@@ -144,8 +154,8 @@ int producer__attach(struct producer *p)
 	if (!err)
 		err = (int)sys__call(SYS_madvise, &own, sizeof(own), MADV_WIPEONFORK);
 	if (!err) {
-		offer(fd, (int64_t)((uintptr_t)&producer__self()->call - thread__self()));
-		bytes = wait_for_answer(fd);
+		bytes = offer_until_answered(
+			fd, (int64_t)((uintptr_t)&producer__self()->call - thread__self()));
 		err = bytes ? map_segment(p, fd, bytes) : -ETIMEDOUT;
 	}
 	sys__call(SYS_close, fd, 0, 0);

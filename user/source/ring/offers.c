@@ -22,6 +22,7 @@
 struct asked {
 	pid_t pid;
 	struct bpf_link *link;
+	bool answered;
 	char name[PATH_BYTES]; /* of the module */
 };
 
@@ -47,13 +48,16 @@ static int offers__take(void *ctx, void *data, size_t size)
 		return 0;
 	pthread_mutex_lock(&o->lock);
 	for (size_t i = 0; i < o->n; i++)
-		if (o->list[i].pid == (pid_t)r->tgid)
+		if (o->list[i].pid == (pid_t)r->tgid) {
 			memcpy(name, o->list[i].name, sizeof(name));
+			o->list[i].answered = true;
+		}
 	pthread_mutex_unlock(&o->lock);
 	if (!name[0])
 		return 0;
 	err = ring_server__adopt(o->server, (pid_t)r->tgid, r->fd, r->call_at, name);
-	if (err)
+	/* It is offered until the answer has been seen. */
+	if (err && err != -EEXIST)
 		log__warn("process %u: its allocator's memory cannot be taken: %s", r->tgid,
 			  strerrorname_np(-err));
 	return 0;
@@ -212,6 +216,19 @@ int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *
 	if (err)
 		offers__remove(o, o->n - 1);
 	return err;
+}
+
+void ring_offers__again(struct ring_offers *o)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		bool answered;
+
+		pthread_mutex_lock(&o->lock);
+		answered = o->list[i].answered;
+		pthread_mutex_unlock(&o->lock);
+		if (!answered)
+			process__release(o->list[i].pid);
+	}
 }
 
 void ring_offers__forget(struct ring_offers *o, pid_t pid)

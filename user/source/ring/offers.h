@@ -22,6 +22,10 @@ void ring_offers__free(struct ring_offers *o);
 /* Ask process pid. 0, or -errno: it is to be traced in another way. */
 int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *probe);
 
+/* From time to time: of those that have not answered, one may just then have mapped what a memtrace that was
+ * killed had answered it, and waits for nobody. */
+void ring_offers__again(struct ring_offers *o);
+
 /* It has ended. */
 void ring_offers__forget(struct ring_offers *o, pid_t pid);
 

@@ -22,6 +22,7 @@
 
 #define RING_BYTES (4UL << 20)
 #define TIDY_NS 20000000 /* how often it is looked who has ended */
+#define AGAIN_NS 500000000 /* and who has not answered */
 #define LIBRARY "libmemtrace-agent.so"
 
 /* A segment in use. */
@@ -45,7 +46,7 @@ struct ring_plane {
 	struct order_feed news; /* the beginnings of segments, in their time */
 	struct hmap allocators; /* hash of a path -> struct rec_allocator * */
 	struct hmap unable; /* pids that said so */
-	uint64_t next_tidy_ns;
+	uint64_t next_tidy_ns, next_again_ns;
 	struct event_counts retired; /* of segments that are gone */
 	uint64_t retired_delivered;
 	struct ring_plane_notes notes;
@@ -368,6 +369,10 @@ void ring_plane__tidy(struct ring_plane *p)
 	if (now < p->next_tidy_ns)
 		return;
 	p->next_tidy_ns = now + TIDY_NS;
+	if (p->offers && now >= p->next_again_ns) {
+		p->next_again_ns = now + AGAIN_NS;
+		ring_offers__again(p->offers);
+	}
 	for (size_t i = 0; i < p->n; i++) {
 		struct pollfd fd = {p->list[i].guest->pidfd, POLLIN, 0};
 

@@ -199,9 +199,11 @@ struct segment *segment__new(const struct segment_opts *o, const struct ring_clo
 
 struct segment *segment__adopt(const struct segment_opts *o, const struct ring_clock *clock, int fd)
 {
+	int seals = fcntl(fd, F_GET_SEALS);
+
 	/* Shared memory that can be sealed, of which nobody has sealed that it grows: nothing else. */
-	if (fcntl(fd, F_GET_SEALS) != 0) {
-		errno = EINVAL;
+	if (seals) {
+		errno = seals < 0 ? EINVAL : EEXIST;
 		return NULL;
 	}
 	return segment__make(o, clock, fd);

@@ -35,7 +35,7 @@ struct segment_counts {
 /* A new segment, sealed, in a descriptor to be sent and closed. NULL with errno set. */
 struct segment *segment__new(const struct segment_opts *o, const struct ring_clock *clock, int *fd);
 /* The same in memory that a process has made, empty: fd stays the caller's. What it wrote there meanwhile is
- * gone. */
+ * gone. EEXIST: one was made in it before. */
 struct segment *segment__adopt(const struct segment_opts *o, const struct ring_clock *clock, int fd);
 void segment__free(struct segment *s);
 
