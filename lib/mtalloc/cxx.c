@@ -70,6 +70,10 @@ static MT_COLD void *nothrow_of_library(const char *name)
 	return dlsym(RTLD_NEXT, name);
 }
 
+/* No jump to a function that is found at run time: who places a probe where this one returns could
+ * not follow it. */
+#define STAY(block) __asm__("" : "+r"(block))
+
 static inline void *new_or_null(size_t size, const void *tag, const char *name)
 {
 	void *block = attempt(size, 0);
@@ -78,7 +82,9 @@ static inline void *new_or_null(size_t size, const void *tag, const char *name)
 	if (likely(block))
 		return block;
 	library = (void *(*)(size_t, const void *))nothrow_of_library(name);
-	return library ? library(size, tag) : retry(size, 0, false);
+	block = library ? library(size, tag) : retry(size, 0, false);
+	STAY(block);
+	return block;
 }
 
 static inline void *aligned_or_null(size_t size, size_t alignment, const void *tag, const char *name)
@@ -89,7 +95,9 @@ static inline void *aligned_or_null(size_t size, size_t alignment, const void *t
 	if (likely(block))
 		return block;
 	library = (void *(*)(size_t, size_t, const void *))nothrow_of_library(name);
-	return library ? library(size, alignment, tag) : retry(size, alignment, false);
+	block = library ? library(size, alignment, tag) : retry(size, alignment, false);
+	STAY(block);
+	return block;
 }
 
 void *new_plain(size_t size) NAMED("_Znw" SIZE);
