@@ -558,6 +558,11 @@ static int check_heap(const struct line *line, const struct options *o)
 			"choose processes with --comm or --cgroup");
 	if (o->heap == HEAP_CHOICE_RING && !command && !o->npids)
 		return usage_error("--heap=ring without a command or a process");
+	if (o->heap == HEAP_CHOICE_RING && !command &&
+	    (o->allocator || o->nsymbols || line->word == WORD_CHECK))
+		return usage_error(
+			"--heap=ring with -p/--pid is mtalloc's own tracing: neither a "
+			"contract nor another allocator can be had with it, --heap=uprobe has them");
 	if (o->heap == HEAP_CHOICE_RING && o->sample_bytes)
 		return usage_error("--sample with --heap=ring: rings tell every call; samples are "
 				   "--heap=uprobe's");

@@ -250,7 +250,7 @@ static int session__open_ring(struct session *s)
 		s->ring = ring_plane__new(&r);
 		return s->ring ? 0 : -EIO;
 	}
-	if (o->heap != HEAP_CHOICE_RING)
+	if (o->heap != HEAP_CHOICE_RING || !o->argv)
 		return 0;
 	why = ring_plane__unfit(o->argv[0]);
 	if (why) {

@@ -8,6 +8,13 @@
  */
 #include "lib/agent/agent.h"
 
+/* clang knows no noclone, and makes no clones of what it does not inline. */
+#ifdef __clang__
+#define ONE_PIECE __attribute__((noinline))
+#else
+#define ONE_PIECE __attribute__((noinline, noclone))
+#endif
+
 typedef void *new_fn(size_t size, size_t b, size_t c);
 typedef void delete_fn(void *p, size_t b, size_t c);
 
@@ -29,8 +36,8 @@ _agent_personality(int version, int actions, uint64_t class, void *exception, vo
 	return UNWIND_CONTINUE;
 }
 
-__attribute__((noinline, noclone)) static void *tell_new(new_fn *next, unsigned op, size_t size,
-							 size_t b, size_t c, size_t align)
+ONE_PIECE static void *tell_new(new_fn *next, unsigned op, size_t size, size_t b, size_t c,
+				size_t align)
 {
 	struct producer_thread *t = producer__self();
 	void *p;

@@ -476,6 +476,8 @@ static void test_heap_plane(void **state)
 	assert_false(r->options.drop);
 	run__free(r);
 	refused("--heap=ring -a", EXIT_USAGE, "--heap=ring without a command");
+	refused("--heap=ring --allocator=/x -p 1", EXIT_USAGE, "--heap=ring with -p/--pid");
+	refused("check --heap=ring -c x -p 1 -d 1", EXIT_USAGE, "--heap=ring with -p/--pid");
 	refused("--heap=ring --sample 64K ls", EXIT_OWN_FAILURE, "--sample with --heap=ring");
 	refused("--ring 1K ls", EXIT_OWN_FAILURE, "--ring: \"1K\": not from 4 KiB");
 	refused("--on-overrun=wait ls", EXIT_OWN_FAILURE, "neither block nor drop");

@@ -30,7 +30,17 @@
 #define NODES 65536
 #define ENTRY 0x1234
 #define ROOM 200
+/* clang knows no noclone, and makes no clones of what it does not inline. */
+#ifdef __clang__
+#define NOINLINE __attribute__((noinline))
+#else
 #define NOINLINE __attribute__((noinline, noclone))
+#endif
+#ifdef __clang__
+#define FRAME_POINTER
+#else
+#define FRAME_POINTER __attribute__((optimize("no-omit-frame-pointer")))
+#endif
 
 _Static_assert(WALK_FRAMES == STACK_FRAMES && WALK_TRUNCATED == STACK_TRUNCATED &&
 		       WALK_BROKEN == STACK_BROKEN && WALK_GUESSED == STACK_GUESSED &&
@@ -167,8 +177,7 @@ static NOINLINE void with_large_frame(unsigned depth, unsigned n)
 	barrier += room[0];
 }
 
-__attribute__((optimize("no-omit-frame-pointer"))) static NOINLINE void with_frame(unsigned depth,
-										   unsigned n)
+FRAME_POINTER static NOINLINE void with_frame(unsigned depth, unsigned n)
 {
 	deeper(depth);
 	barrier += n;

@@ -228,6 +228,7 @@ double eval(const struct program *p, const struct sight *s)
 	double stack[STACK_DEPTH + 1], *top = stack; /* the first is below all values */
 	size_t i;
 
+	stack[0] = 0; /* of a program without code */
 	for (i = 0; i < p->count; i++) {
 		const struct insn *in = &p->code[i];
 
@@ -247,6 +248,9 @@ double eval(const struct program *p, const struct sight *s)
 				i = in->index - 1U;
 			break;
 		default:
+			/* The compiler makes none that takes more than there is. */
+			if (top < stack + 1 + (in->op >= OP_ADD))
+				return NAN;
 			if (in->op >= OP_ADD) {
 				top--;
 				*top = operate((enum opcode)in->op, top[0], top[1]);

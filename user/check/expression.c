@@ -253,7 +253,6 @@ static int parser__call(struct parser *p, struct program *out, const struct func
 {
 	enum value_type argument = VALUE_NUMBER;
 	struct token at;
-	double base;
 	unsigned i;
 	int err = parser__expect(p, "(", "behind the name of a function");
 
@@ -267,7 +266,7 @@ static int parser__call(struct parser *p, struct program *out, const struct func
 			err = parser__expect_value(p, &at, argument);
 		if (!err && f->op == OP_LOG && !i &&
 		    (out->code[out->count - 1].op != OP_CONSTANT ||
-		     !((base = out->code[out->count - 1].value) > 1)))
+		     !(out->code[out->count - 1].value > 1)))
 			err = parser__fail(p, &at,
 					   "the base of a logarithm: expected a number above 1");
 		if (!err && i && f->op != OP_LOG)

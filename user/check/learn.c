@@ -9,6 +9,7 @@
  */
 #include "user/check/learn.h"
 
+#include <inttypes.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,8 +241,8 @@ static void learned__put_op(const struct learned *l, FILE *out, unsigned op)
 
 static void put_limit(FILE *out, const char *rule, const char *fact, uint64_t most, uint64_t more)
 {
-	fprintf(out, "# observed: %llu\nrule %s:\n    each process: %s <= %llu\n\n",
-		(unsigned long long)most, rule, fact, (unsigned long long)(most + most / 4 + more));
+	fprintf(out, "# observed: %" PRIu64 "\nrule %s:\n    each process: %s <= %" PRIu64 "\n\n",
+		most, rule, fact, most + most / 4 + more);
 }
 
 int learned__write(const struct learned *l, FILE *out, const char *how)
