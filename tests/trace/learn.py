@@ -218,7 +218,8 @@ class Places:
 def places(lines):
     """The lines with places instead of addresses."""
     text = "\n".join(lines)
-    return re.sub(r"\b0x[0-9a-f]{7,16}\b", Places(text), text).split("\n")
+    # A program that is not position independent is at 0x400000; its break may be a little above.
+    return re.sub(r"\b0x([5-9a-f][0-9a-f]{5}|[0-9a-f]{7,16})\b", Places(text), text).split("\n")
 
 
 def difference(shown, made):

@@ -159,12 +159,12 @@ static bool put_difference(struct sink *s, const char *kind, uint64_t kernel, ui
 	else if (lossy)
 		snprintf(text, sizeof(text),
 			 "the kernel counts %s %s faults; %s of them are not here: lost, or they "
-			 "raised no event (those of MAP_POPULATE, mlock and exec raise none)",
+			 "raised no event (those of MAP_POPULATE, mlock, exec and of placing probes raise none)",
 			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s);
 	else
 		snprintf(text, sizeof(text),
 			 "the kernel counts %s %s faults; %s of them raised no event (those of "
-			 "MAP_POPULATE, mlock and exec raise none)",
+			 "MAP_POPULATE, mlock, exec and of placing probes raise none)",
 			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s);
 	text__item(s, text, width);
 	return true;
