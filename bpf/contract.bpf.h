@@ -17,11 +17,15 @@ struct {
 	__type(value, struct contract_args);
 } contract_hooks SEC(".maps");
 
-static __always_inline __u64 contract__arg(const struct contract_arg *a, const __u64 reg[NREGS])
+/* Not inlined: else the copy of the registers is on the stack below a walk, which is too much for
+ * Linux 6.1. */
+static __noinline __u64 contract__arg(const struct contract_arg *a, struct uprobe_regs *regs)
 {
-	__u64 value = reg[a->reg & (NREGS - 1)];
 	__u32 unused = 64 - 8 * (a->bytes & 15);
+	__u64 value, reg[NREGS];
 
+	regs__copy(reg, regs);
+	value = reg[a->reg & (NREGS - 1)];
 	if (a->kind == CONTRACT_CONSTANT)
 		return a->offset;
 	if (a->kind == CONTRACT_MEMORY) {
@@ -41,10 +45,9 @@ int heap_contract(struct uprobe_regs *ctx)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct thread_state *s = thread__current(t);
-	__u64 cookie, ptr, stack_id = 0, now, reg[NREGS];
+	__u64 cookie, ptr, stack_id = 0, now;
 	struct heap_hook_counts *hook;
 	struct contract_args *args;
-	struct event_counts *c;
 	struct rec_heap *r;
 	__u32 number, op;
 	void *ring;
@@ -60,8 +63,7 @@ int heap_contract(struct uprobe_regs *ctx)
 	if (!hook || !args || !ring)
 		return 0;
 	count__add(&hook->hits);
-	regs__copy(reg, ctx);
-	ptr = contract__arg(&args->arg[0], reg);
+	ptr = contract__arg(&args->arg[0], ctx);
 	if (!ptr) {
 		count__add(&hook->ignored);
 		return 0;
@@ -72,9 +74,7 @@ int heap_contract(struct uprobe_regs *ctx)
 	r = record__reserve(ring, REC_HEAP, sizeof(*r));
 	if (!r) {
 		count__add(&hook->lost);
-		c = counts__get();
-		if (c && op < HEAP_OPS)
-			count__add(&c->lost_ops[op]);
+		count__lost_op(op);
 		return 0;
 	}
 	record__head(&r->h, REC_HEAP, t, now);
@@ -87,8 +87,8 @@ int heap_contract(struct uprobe_regs *ctx)
 	r->weight = 0;
 	if (op == HEAP_SAMPLED) {
 		r->result = ptr;
-		r->size = contract__arg(&args->arg[1], reg);
-		r->weight = contract__arg(&args->arg[2], reg);
+		r->size = contract__arg(&args->arg[1], ctx);
+		r->weight = contract__arg(&args->arg[2], ctx);
 		if (!r->weight) /* it stands for itself */
 			r->weight = r->size ? r->size : 1;
 	} else {

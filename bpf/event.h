@@ -224,6 +224,7 @@ enum heap_op {
 	HEAP_SAMPLED_FREE, /* otel_memory:free */
 	HEAP_OPS
 };
+#define HEAP_OPS_ROOM 32 /* a power of two */
 
 /*
  * A call into the allocator, the outermost one on its thread: what it calls in its turn is
@@ -381,7 +382,7 @@ struct fault_lane {
 struct event_counts {
 	__u64 seen[REC_KINDS];
 	__u64 lost[REC_KINDS];
-	__u64 lost_ops[HEAP_OPS]; /* lost[REC_HEAP] by operation */
+	__u64 lost_ops[HEAP_OPS_ROOM]; /* lost[REC_HEAP] by operation */
 	__u64 missed_tasks; /* threads that could not be followed: no memory for their state */
 };
 
@@ -403,6 +404,7 @@ struct task_row {
 };
 
 #ifndef __cplusplus
+_Static_assert(HEAP_OPS <= HEAP_OPS_ROOM, "HEAP_OPS_ROOM");
 _Static_assert(sizeof(struct rec) == 24, "rec");
 _Static_assert(sizeof(struct rec_call) == 24 + 8 + 8 + 48 + 32, "rec_call");
 _Static_assert(sizeof(struct rec_fault) == 56, "rec_fault");

@@ -149,13 +149,23 @@ static __always_inline __u32 align__log2(__u64 cookie, __u64 align)
 	return n + (align >> 1 & 1);
 }
 
+static __always_inline void count__lost_op(__u64 op)
+{
+	struct event_counts *c = counts__get();
+
+	if (c && op < HEAP_OPS) {
+		/* Linux 6.1's verifier knows no bound of what was on the stack meanwhile. */
+		barrier_var(op);
+		count__add(&c->lost_ops[op & (HEAP_OPS_ROOM - 1)]);
+	}
+}
+
 /* Send the call in flight; it is over with that. */
 static __always_inline void heap__send(struct thread_state *s, struct task_struct *t, __u64 now,
 				       __u64 result, __u16 flags)
 {
 	struct heap_hook_counts *hook;
 	void *ring = ring__get();
-	struct event_counts *c;
 	struct rec_heap *r;
 	__u32 op = s->heap.cookie & 0xff;
 
@@ -166,9 +176,7 @@ static __always_inline void heap__send(struct thread_state *s, struct task_struc
 		hook = hook__counts(s->heap.cookie);
 		if (hook)
 			count__add(&hook->lost);
-		c = counts__get();
-		if (c && op < HEAP_OPS)
-			count__add(&c->lost_ops[op]);
+		count__lost_op(op);
 		return;
 	}
 	record__head(&r->h, REC_HEAP, t, now);
