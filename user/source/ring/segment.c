@@ -33,6 +33,7 @@ struct lane {
 	uint64_t tail; /* read up to here */
 	uint64_t told; /* and so far the target knows */
 	struct rec_heap next;
+	uint64_t start, over; /* of it, in ticks */
 	const struct ring_record *records;
 };
 
@@ -257,6 +258,18 @@ static uint64_t segment__stack_id(const struct segment *s, uint32_t stack)
 	return stack && s->stacks.nodes ? (uint64_t)s->serial << 32 | stack : 0;
 }
 
+/* When the next call was, by the clock as it is now. */
+static void lane__time(struct lane *l)
+{
+	struct rec_heap *h = &l->next;
+
+	h->start_ns = ring_clock__ns(l->segment->clock, l->start);
+	h->h.ts_ns = ring_clock__ns(l->segment->clock, l->over);
+	if (h->h.ts_ns >= UINT64_MAX - 1)
+		h->h.ts_ns = UINT64_MAX - 1;
+	l->feed.next_ns = h->h.ts_ns;
+}
+
 /* What a call's record says. more: its second part, or NULL. */
 static void lane__decode(struct lane *l, const struct ring_record *r, const struct ring_more *more)
 {
@@ -271,7 +284,6 @@ static void lane__decode(struct lane *l, const struct ring_record *r, const stru
 		      .tgid = s->pid,
 		      .tid = l->tid,
 		      .aux = op | (low & RING_ALIGN) << 8},
-		.start_ns = ring_clock__ns(s->clock, start),
 		.size = r->size >> 8,
 		.weight = s->sample_bytes,
 		.stack_id = segment__stack_id(s, r->stack),
@@ -291,9 +303,9 @@ static void lane__decode(struct lane *l, const struct ring_record *r, const stru
 	} else if (!(h->h.flags & (HEAP_FAILED | HEAP_ABANDONED))) {
 		h->result = r->addr;
 	}
-	h->h.ts_ns = ring_clock__ns(s->clock, over);
-	if (h->h.ts_ns >= UINT64_MAX - 1)
-		h->h.ts_ns = UINT64_MAX - 1;
+	l->start = start;
+	l->over = over;
+	lane__time(l);
 }
 
 /* Take the next call out of the ring. What makes no sense is skipped, and counted. */
@@ -319,7 +331,6 @@ static void lane__fetch(struct lane *l)
 		if (!(r.size & RING_HAS_MORE)) {
 			lane__decode(l, &r, NULL);
 			l->tail++;
-			l->feed.next_ns = l->next.h.ts_ns;
 			return;
 		}
 		if (l->head - l->tail < 2) {
@@ -335,7 +346,6 @@ static void lane__fetch(struct lane *l)
 		}
 		lane__decode(l, &r, &more);
 		l->tail += 2;
-		l->feed.next_ns = l->next.h.ts_ns;
 		return;
 	}
 	l->feed.next_ns = UINT64_MAX;
@@ -435,8 +445,11 @@ int segment__look(struct segment *s, struct order *o)
 		if (head - l->told > l->mask + 1)
 			head = l->head;
 		l->head = head;
+		/* The clock has been adjusted since: two lanes' calls are compared by one clock only. */
 		if (l->feed.next_ns == UINT64_MAX)
 			lane__fetch(l);
+		else
+			lane__time(l);
 	}
 	return 0;
 }
