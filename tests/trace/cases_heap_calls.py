@@ -102,6 +102,15 @@ def the_first_call_of_a_launched_command_is_seen():
     expect_at_least("live blocks", hits, run.result["live_blocks"])
 
 
+def expect_marks(heap, own):
+    """What heap_join did inside its calls, and the calls."""
+    expect("marks inside calls", heap["inside_calls"]["syscalls"]["madvise"], own["alloc"] + own["free"])
+    expect("calls left by longjmp", heap["abandoned"], own["left"])
+    expect("realloc, whose malloc and free are its own", heap["by_function"]["realloc"], own["rounds"])
+    expect("malloc", heap["by_function"]["malloc"], 4 * own["rounds"])
+    expect("free", heap["by_function"]["free"], 4 * own["rounds"])
+
+
 def expect_joined(threads):
     run = launch([prog("heap_join"), threads], status=0)
     heap, own = run.report["heap"], run.result
@@ -109,11 +118,7 @@ def expect_joined(threads):
     marks = sum(own[k] for k in ("alloc", "free", "outside", "handler", "jump"))
     expect_between("marks in all", run.report["kernel"]["madvise"]["calls"], marks,
                    marks + threads - 1)
-    expect("marks inside calls", heap["inside_calls"]["syscalls"]["madvise"], own["alloc"] + own["free"])
-    expect("calls left by longjmp", heap["abandoned"], own["left"])
-    expect("realloc, whose malloc and free are its own", heap["by_function"]["realloc"], own["rounds"])
-    expect("malloc", heap["by_function"]["malloc"], 4 * own["rounds"])
-    expect("free", heap["by_function"]["free"], 4 * own["rounds"])
+    expect_marks(heap, own)
 
 
 @case

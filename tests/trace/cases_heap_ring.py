@@ -8,7 +8,7 @@ import subprocess
 
 from harness import (MEMTRACE, ROOT, SOURCES, Proc, case, expect, expect_at_least, expect_between,
                      expect_match, launch, memtrace, prog, tmp, wait_until)
-from cases_heap_calls import FUNCTIONS, library
+from cases_heap_calls import FUNCTIONS, expect_marks, library
 from cases_heap_live import expect_churn, expect_cost
 
 HEAP = "--heap=ring"
@@ -219,12 +219,7 @@ def expect_joined(threads):
     library = compiled("libjoin.so", "-fPIC", "-shared", "-Dmain=join_main",
                        os.path.join(SOURCES, "heap_join.c"))
     run = ring([compiled("join", main, library), threads])
-    heap, own = run.report["heap"], run.result
-    expect("marks inside calls", heap["inside_calls"]["syscalls"]["madvise"], own["alloc"] + own["free"])
-    expect("calls left by longjmp", heap["abandoned"], own["left"])
-    expect("realloc, whose malloc and free are its own", heap["by_function"]["realloc"], own["rounds"])
-    expect("malloc", heap["by_function"]["malloc"], 4 * own["rounds"])
-    expect("free", heap["by_function"]["free"], 4 * own["rounds"])
+    expect_marks(run.report["heap"], run.result)
 
 
 @case
