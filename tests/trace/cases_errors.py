@@ -2,6 +2,7 @@
 """Bad input and bad places: what is wrong is said, the exit status tells which
 kind it was, and nothing that existed before is harmed."""
 
+import json
 import os
 import re
 import shutil
@@ -269,6 +270,13 @@ def doctor_is_0_where_tracing_works():
     expect("status", run.status, 0)
     for word in ("BTF", "ring buffer", "tracepoint", "perf", "tracefs"):
         expect_match("doctor", run.out, word)
+
+
+@case
+def doctor_loads_the_programs_of_each_plane():
+    checks = {c["id"]: c["status"] for c in json.loads(memtrace("doctor", "--json").out)["checks"]}
+    for own in ("programs", "heap_programs", "machine_programs", "machine_heap"):
+        expect(own, checks[own], "ok")
 
 
 @case

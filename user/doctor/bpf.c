@@ -333,9 +333,17 @@ static void drop_record(void *ctx, const struct rec *r, size_t len)
 	(void)len;
 }
 
-static int start_and_stop(enum kernel_mode mode)
+#define SAMPLE (512UL << 10) /* bytes; the machine's heaps are only ever sampled */
+
+/* heap: with all that the heap planes add. */
+static int start_and_stop(enum kernel_mode mode, bool heap)
 {
-	struct kernel_opts o = {.mode = mode, .follow = true, .sink = drop_record};
+	struct kernel_opts o = {.mode = mode,
+				.follow = true,
+				.sink = drop_record,
+				.heap = heap,
+				.ring = heap && mode == KERNEL_PIDS,
+				.sample_bytes = heap && mode == KERNEL_MACHINE ? SAMPLE : 0};
 	int status = 0;
 	struct kernel *k = kernel__new(&o, &status);
 
@@ -345,12 +353,22 @@ static int start_and_stop(enum kernel_mode mode)
 
 static int start_exact(void)
 {
-	return start_and_stop(KERNEL_PIDS);
+	return start_and_stop(KERNEL_PIDS, false);
+}
+
+static int start_heap(void)
+{
+	return start_and_stop(KERNEL_PIDS, true);
 }
 
 static int start_machine(void)
 {
-	return start_and_stop(KERNEL_MACHINE);
+	return start_and_stop(KERNEL_MACHINE, false);
+}
+
+static int start_machine_heap(void)
+{
+	return start_and_stop(KERNEL_MACHINE, true);
 }
 
 static void try_own_programs(struct exam *e, struct check *c, int (*start)(void))
@@ -376,7 +394,17 @@ void probe__programs(struct exam *e, struct check *c)
 	try_own_programs(e, c, start_exact);
 }
 
+void probe__heap_programs(struct exam *e, struct check *c)
+{
+	try_own_programs(e, c, start_heap);
+}
+
 void probe__machine_programs(struct exam *e, struct check *c)
 {
 	try_own_programs(e, c, start_machine);
+}
+
+void probe__machine_heap_programs(struct exam *e, struct check *c)
+{
+	try_own_programs(e, c, start_machine_heap);
 }
