@@ -33,7 +33,8 @@
  * - An allocation is published after it returned and before its caller has the block; a free
  *   before it begins. So of two records on one address the earlier is published before the later is
  *   stamped, and a reader that holds back what is younger than its oldest look at any head never
- *   sees them the wrong way round, whatever delays a thread.
+ *   sees them the wrong way round, whatever delays a thread. The stamps are taken in order with the
+ *   loads before them; the processor by itself would not see to that.
  * - A thread that ends gives its slot back; the next one says who it is by a record in the ring.
  *   Nothing is to be drained in between. If it could not, the collector frees the slot.
  *

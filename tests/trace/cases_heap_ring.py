@@ -14,9 +14,6 @@ from cases_heap_live import expect_churn, expect_cost
 HEAP = "--heap=ring"
 THREADS = 4  # of heap_family: for each of them the C library makes one calloc
 
-# Blocks that may be taken for others, of 80,000 calls: see docs/design.md, what rings tell of realloc.
-MISTAKEN = 4
-
 
 def ring(argv, *opts, **more):
     return launch(argv, opts=(HEAP, *opts), status=0, **more)
@@ -78,11 +75,10 @@ def blocks_freed_by_other_threads():
     calls = heap["calls"]
     expect("allocations", calls["malloc"] + calls["realloc"], own["calls"])
     expect("reallocs", calls["realloc"], own["moved"])
-    live = own["blocks"] + calls["calloc"]
-    expect("blocks freed", calls["free"], calls["malloc"] + calls["calloc"] - live)
-    expect_between("live blocks", heap["live_blocks"], live - MISTAKEN, live + MISTAKEN)
-    expect_between("frees unseen", heap["unseen_frees"], 0, MISTAKEN)
-    expect_between("frees unmatched", heap["unmatched_frees"], 0, MISTAKEN)
+    expect("live blocks", heap["live_blocks"], own["blocks"] + calls["calloc"])
+    expect("frees unseen", heap["unseen_frees"], 0)
+    expect("frees unmatched", heap["unmatched_frees"], 0)
+    expect("blocks freed", calls["free"], calls["malloc"] + calls["calloc"] - heap["live_blocks"])
 
 
 @case
@@ -199,7 +195,7 @@ def a_malloc_has_its_system_calls_and_faults():
 
 @case
 def blocks_by_place():
-    expect_churn(ring([prog("heap_churn"), 4, 20000]), mistaken=MISTAKEN)
+    expect_churn(ring([prog("heap_churn"), 4, 20000]))
 
 
 def compiled(name, *argv):
