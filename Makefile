@@ -122,7 +122,7 @@ C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests, \
 	$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch] $(d)/*/*.cpp)))
 
 # What of lib/trace is in both that hand allocator calls over.
-PRODUCER_SRC := $(addprefix lib/trace/,producer.c capture.c walk.c walk_rule.c walk_os.c \
+PRODUCER_SRC := $(addprefix lib/trace/,producer.c sampler.c capture.c walk.c walk_rule.c walk_os.c \
 	stack_table.c unwind.c unwind_program.c)
 
 # mtalloc, from one source: defining malloc, to preload and to link with; with mt_ names only;

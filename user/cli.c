@@ -563,9 +563,6 @@ static int check_heap(const struct line *line, const struct options *o)
 		return usage_error(
 			"--heap=ring with -p/--pid is mtalloc's own tracing: neither a "
 			"contract nor another allocator can be had with it, --heap=uprobe has them");
-	if (o->heap == HEAP_CHOICE_RING && o->sample_bytes)
-		return usage_error("--sample with --heap=ring: rings tell every call; samples are "
-				   "--heap=uprobe's");
 	for (size_t i = 0; i < sizeof(ringing) / sizeof(ringing[0]); i++)
 		if (line->given[ringing[i]] && !command)
 			return usage_error("--%s without a command: it is about what memtrace launches",

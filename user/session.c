@@ -242,7 +242,7 @@ static int session__open_ring(struct session *s)
 	};
 	const char *why;
 
-	if (o->npids && !o->sample_bytes && !o->allocator && !o->nsymbols && !o->check.on &&
+	if (o->npids && !o->allocator && !o->nsymbols && !o->check.on &&
 	    (o->heap == HEAP_CHOICE_RING || o->heap == HEAP_CHOICE_AUTO)) {
 		/* There is no hurry for a process that runs already, but what it waits for us. */
 		r.attach = true;

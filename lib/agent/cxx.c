@@ -29,8 +29,10 @@ _agent_personality(int version, int actions, uint64_t class, void *exception, vo
 	(void)version, (void)class, (void)exception, (void)context;
 	if (actions & UNWIND_CLEANUP_PHASE && t->inside) {
 		call__leave(t);
-		call__over(t);
-		call__made(t, t->op, NULL, 1, RING_FAILED);
+		if (!t->told) {
+			call__over(t);
+			call__made(t, t->op, NULL, 1, RING_FAILED);
+		}
 		call__end(t);
 	}
 	return UNWIND_CONTINUE;
@@ -40,11 +42,13 @@ ONE_PIECE static void *tell_new(new_fn *next, unsigned op, size_t size, size_t b
 				size_t align)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	void *p;
 
 	__asm__ volatile(".cfi_personality 0x1b, _agent_personality");
-	if (!call__begin(t, __builtin_frame_address(0), op))
-		return next(size, b, c);
+	way = call__begin(t, __builtin_frame_address(0), op, size, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(size, b, c));
 	call__enter(t);
 	p = next(size, b, c);
 	call__leave(t);
@@ -72,13 +76,17 @@ static inline void delete_by(enum next_index which, unsigned op, void *p, size_t
 {
 	struct producer_thread *t = producer__self();
 	delete_fn *next = (delete_fn *)next__get(which);
+	enum call_way way = CALL_UNSEEN;
 
 	if (!next) {
 		((void (*)(void *))agent__free())(p);
 		return;
 	}
-	if (!p || !next__is_allocators(which) || !call__begin(t, __builtin_frame_address(0), op)) {
+	if (p && next__is_allocators(which))
+		way = call__begin(t, __builtin_frame_address(0), op, 0, p);
+	if (way != CALL_TOLD) {
 		next(p, b, c);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, op, p, size, align ? (unsigned)__builtin_ctzl(align) : 0);

@@ -36,16 +36,26 @@ static unsigned failed(const void *p, size_t size)
 	return !p && size ? RING_FAILED : 0;
 }
 
+/* Whether a free is to be told; else *way says how it is to be left. */
+static inline __attribute__((always_inline)) bool begin_free(struct producer_thread *t, void *sp,
+							     unsigned op, void *p, enum call_way *way)
+{
+	*way = p ? call__begin(t, sp, op, 0, p) : CALL_UNSEEN;
+	return *way == CALL_TOLD;
+}
+
 void *agent_malloc(size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	malloc_fn *next = NEXT(malloc, malloc_fn *);
 	void *p;
 
 	if (PRODUCER_UNLIKELY(!next))
 		return arena__take(size);
-	if (!call__begin(t, FRAME(), HEAP_MALLOC))
-		return next(size);
+	way = call__begin(t, FRAME(), HEAP_MALLOC, size, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(size));
 	call__enter(t);
 	p = next(size);
 	call__leave(t);
@@ -58,12 +68,14 @@ void *agent_malloc(size_t size)
 static inline __attribute__((always_inline)) void free_by(free_fn *next, void *p)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 
 	walk__watch_free(p, (uintptr_t)__builtin_return_address(0));
 	if (PRODUCER_UNLIKELY(!next || arena__has(p)))
 		return;
-	if (!p || !call__begin(t, FRAME(), HEAP_FREE)) {
+	if (!begin_free(t, FRAME(), HEAP_FREE, p, &way)) {
 		next(p);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, HEAP_FREE, p, 0, 0);
@@ -87,6 +99,7 @@ void agent_cfree(void *p)
 void *agent_calloc(size_t count, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	calloc_fn *next = NEXT(calloc, calloc_fn *);
 	size_t bytes;
 	bool overflow = __builtin_mul_overflow(count, size, &bytes);
@@ -94,8 +107,9 @@ void *agent_calloc(size_t count, size_t size)
 
 	if (PRODUCER_UNLIKELY(!next))
 		return overflow ? NULL : arena__take(bytes); /* which is zero */
-	if (!call__begin(t, FRAME(), HEAP_CALLOC))
-		return next(count, size);
+	way = call__begin(t, FRAME(), HEAP_CALLOC, overflow ? UINT64_MAX : bytes, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(count, size));
 	call__enter(t);
 	p = next(count, size);
 	call__leave(t);
@@ -120,6 +134,7 @@ static void *leave_arena(void *old, size_t size)
 void *agent_realloc(void *old, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	realloc_fn *next = NEXT(realloc, realloc_fn *);
 	void *p;
 
@@ -127,8 +142,9 @@ void *agent_realloc(void *old, size_t size)
 		return leave_arena(old, size);
 	if (PRODUCER_UNLIKELY(!next))
 		return old ? NULL : arena__take(size);
-	if (!call__begin(t, FRAME(), HEAP_REALLOC))
-		return next(old, size);
+	way = call__begin(t, FRAME(), HEAP_REALLOC, size, old);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(old, size));
 	call__enter(t);
 	p = next(old, size);
 	call__leave(t);
@@ -141,6 +157,7 @@ void *agent_realloc(void *old, size_t size)
 void *agent_reallocarray(void *old, size_t count, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	reallocarray_fn *next = NEXT(reallocarray, reallocarray_fn *);
 	size_t bytes;
 	bool overflow = __builtin_mul_overflow(count, size, &bytes);
@@ -152,8 +169,9 @@ void *agent_reallocarray(void *old, size_t count, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (!call__begin(t, FRAME(), HEAP_REALLOCARRAY))
-		return next(old, count, size);
+	way = call__begin(t, FRAME(), HEAP_REALLOCARRAY, overflow ? UINT64_MAX : bytes, old);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(old, count, size));
 	call__enter(t);
 	p = next(old, count, size);
 	call__leave(t);
@@ -169,14 +187,16 @@ static inline __attribute__((always_inline)) void *align_by(calloc_fn *next, uns
 							    size_t align, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	void *p;
 
 	if (PRODUCER_UNLIKELY(!next)) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (!call__begin(t, FRAME(), op))
-		return next(align, size);
+	way = call__begin(t, FRAME(), op, size, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(align, size));
 	call__enter(t);
 	p = next(align, size);
 	call__leave(t);
@@ -199,13 +219,15 @@ void *agent_memalign(size_t align, size_t size)
 int agent_posix_memalign(void **out, size_t align, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	posix_memalign_fn *next = NEXT(posix_memalign, posix_memalign_fn *);
 	int err;
 
 	if (PRODUCER_UNLIKELY(!next))
 		return ENOMEM;
-	if (!call__begin(t, FRAME(), HEAP_POSIX_MEMALIGN))
-		return next(out, align, size);
+	way = call__begin(t, FRAME(), HEAP_POSIX_MEMALIGN, size, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(out, align, size));
 	call__enter(t);
 	err = next(out, align, size);
 	call__leave(t);
@@ -220,14 +242,16 @@ int agent_posix_memalign(void **out, size_t align, size_t size)
 static inline __attribute__((always_inline)) void *page_by(malloc_fn *next, unsigned op, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	void *p;
 
 	if (PRODUCER_UNLIKELY(!next)) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (!call__begin(t, FRAME(), op))
-		return next(size);
+	way = call__begin(t, FRAME(), op, size, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(size));
 	call__enter(t);
 	p = next(size);
 	call__leave(t);
@@ -250,14 +274,16 @@ void *agent_pvalloc(size_t size)
 void agent_free_sized(void *p, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	free_sized_fn *next = NEXT(free_sized, free_sized_fn *);
 
 	if (!next || arena__has(p)) {
 		agent_free(p);
 		return;
 	}
-	if (!p || !call__begin(t, FRAME(), HEAP_FREE_SIZED)) {
+	if (!begin_free(t, FRAME(), HEAP_FREE_SIZED, p, &way)) {
 		next(p, size);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, HEAP_FREE_SIZED, p, size, 0);
@@ -270,14 +296,16 @@ void agent_free_sized(void *p, size_t size)
 void agent_free_aligned_sized(void *p, size_t align, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	free_aligned_sized_fn *next = NEXT(free_aligned_sized, free_aligned_sized_fn *);
 
 	if (!next || arena__has(p)) {
 		agent_free(p);
 		return;
 	}
-	if (!p || !call__begin(t, FRAME(), HEAP_FREE_ALIGNED_SIZED)) {
+	if (!begin_free(t, FRAME(), HEAP_FREE_ALIGNED_SIZED, p, &way)) {
 		next(p, align, size);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, HEAP_FREE_ALIGNED_SIZED, p, size, log2_of(align));
@@ -293,13 +321,15 @@ void agent_free_aligned_sized(void *p, size_t align, size_t size)
 void *agent_mallocx(size_t size, int flags)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	mallocx_fn *next = NEXT(mallocx, mallocx_fn *);
 	void *p;
 
 	if (PRODUCER_UNLIKELY(!next))
 		return NULL;
-	if (!call__begin(t, FRAME(), HEAP_MALLOCX))
-		return next(size, flags);
+	way = call__begin(t, FRAME(), HEAP_MALLOCX, size, NULL);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(size, flags));
 	call__enter(t);
 	p = next(size, flags);
 	call__leave(t);
@@ -312,13 +342,15 @@ void *agent_mallocx(size_t size, int flags)
 void *agent_rallocx(void *old, size_t size, int flags)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	rallocx_fn *next = NEXT(rallocx, rallocx_fn *);
 	void *p;
 
 	if (PRODUCER_UNLIKELY(!next))
 		return NULL;
-	if (!call__begin(t, FRAME(), HEAP_RALLOCX))
-		return next(old, size, flags);
+	way = call__begin(t, FRAME(), HEAP_RALLOCX, size, old);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(old, size, flags));
 	call__enter(t);
 	p = next(old, size, flags);
 	call__leave(t);
@@ -332,13 +364,15 @@ void *agent_rallocx(void *old, size_t size, int flags)
 size_t agent_xallocx(void *p, size_t size, size_t extra, int flags)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	xallocx_fn *next = NEXT(xallocx, xallocx_fn *);
 	size_t now;
 
 	if (PRODUCER_UNLIKELY(!next))
 		return 0;
-	if (!call__begin(t, FRAME(), HEAP_XALLOCX))
-		return next(p, size, extra, flags);
+	way = call__begin(t, FRAME(), HEAP_XALLOCX, size, p);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, next(p, size, extra, flags));
 	call__enter(t);
 	now = next(p, size, extra, flags);
 	call__leave(t);
@@ -351,14 +385,16 @@ size_t agent_xallocx(void *p, size_t size, size_t extra, int flags)
 void agent_dallocx(void *p, int flags)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	dallocx_fn *next = NEXT(dallocx, dallocx_fn *);
 
 	if (!next || arena__has(p)) {
 		agent_free(p);
 		return;
 	}
-	if (!p || !call__begin(t, FRAME(), HEAP_DALLOCX)) {
+	if (!begin_free(t, FRAME(), HEAP_DALLOCX, p, &way)) {
 		next(p, flags);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, HEAP_DALLOCX, p, 0, 0);
@@ -371,14 +407,16 @@ void agent_dallocx(void *p, int flags)
 void agent_sdallocx(void *p, size_t size, int flags)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way;
 	sdallocx_fn *next = NEXT(sdallocx, sdallocx_fn *);
 
 	if (!next || arena__has(p)) {
 		agent_free(p);
 		return;
 	}
-	if (!p || !call__begin(t, FRAME(), HEAP_SDALLOCX)) {
+	if (!begin_free(t, FRAME(), HEAP_SDALLOCX, p, &way)) {
 		next(p, size, flags);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, HEAP_SDALLOCX, p, size, 0);

@@ -185,6 +185,7 @@ static void stop(uint32_t generation)
 		__atomic_store_n(&p->generation, GENERATION_NEW, __ATOMIC_RELEASE);
 		_mt_tracing = false;
 		_mt_fast_switch();
+		sampled__clear(&_producer_sampled);
 		if (generation > GENERATION_OFF)
 			give_back(p->segment);
 	}

@@ -19,14 +19,14 @@ static unsigned int failed(const void *block, size_t size)
 	return !block && size ? RING_FAILED : 0;
 }
 
-/* Whether the call is to be told; then it has begun. */
-static inline bool begin(struct producer_thread *t, const void *frame, unsigned int op)
+static inline enum call_way begin(struct producer_thread *t, const void *frame, unsigned int op,
+				  size_t size, const void *block)
 {
 	ready();
-	return _mt_trace_goes_on() && call__begin(t, frame, op);
+	return _mt_trace_goes_on() ? call__begin(t, frame, op, size, block) : CALL_UNSEEN;
 }
 
-#define BEGIN(t, op) begin(t, __builtin_frame_address(0), op)
+#define BEGIN(t, op, size, block) begin(t, __builtin_frame_address(0), op, size, block)
 
 /*
  * An allocation: of `size` bytes by `call`, in `function`. That has jumped here, so whoever called it
@@ -35,10 +35,11 @@ static inline bool begin(struct producer_thread *t, const void *frame, unsigned 
 #define TELL(op, function, size, low, call)                                \
 	do {                                                               \
 		struct producer_thread *t = producer__self();              \
+		enum call_way way = BEGIN(t, op, size, NULL);              \
 		void *made;                                                \
                                                                            \
-		if (!BEGIN(t, op))                                         \
-			return call;                                       \
+		if (way != CALL_TOLD)                                      \
+			return call__untold(t, way, call);                 \
 		call__enter(t);                                            \
 		made = call;                                               \
 		call__leave(t);                                            \
@@ -84,10 +85,11 @@ void *_mt_traced_pvalloc(size_t size)
 int _mt_traced_posix_memalign(void **block, size_t alignment, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way = BEGIN(t, HEAP_POSIX_MEMALIGN, size, NULL);
 	int err;
 
-	if (!BEGIN(t, HEAP_POSIX_MEMALIGN))
-		return _mt_real_posix_memalign(block, alignment, size);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, _mt_real_posix_memalign(block, alignment, size));
 	call__enter(t);
 	err = _mt_real_posix_memalign(block, alignment, size);
 	call__leave(t);
@@ -101,10 +103,11 @@ int _mt_traced_posix_memalign(void **block, size_t alignment, size_t size)
 void *_mt_traced_realloc(void *block, size_t size)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way = BEGIN(t, HEAP_REALLOC, size, block);
 	void *moved;
 
-	if (!BEGIN(t, HEAP_REALLOC))
-		return _mt_real_realloc(block, size);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, _mt_real_realloc(block, size));
 	call__enter(t);
 	moved = _mt_real_realloc(block, size);
 	call__leave(t);
@@ -119,10 +122,12 @@ void *_mt_traced_reallocarray(void *block, size_t count, size_t size)
 	struct producer_thread *t = producer__self();
 	size_t bytes;
 	bool overflow = __builtin_mul_overflow(count, size, &bytes);
+	enum call_way way;
 	void *moved;
 
-	if (!BEGIN(t, HEAP_REALLOCARRAY))
-		return _mt_real_reallocarray(block, count, size);
+	way = BEGIN(t, HEAP_REALLOCARRAY, overflow ? SIZE_MAX : bytes, block);
+	if (way != CALL_TOLD)
+		return call__untold(t, way, _mt_real_reallocarray(block, count, size));
 	call__enter(t);
 	moved = _mt_real_reallocarray(block, count, size);
 	call__leave(t);
@@ -137,9 +142,11 @@ void *_mt_traced_reallocarray(void *block, size_t count, size_t size)
 static void free_by(unsigned int op, const void *frame, void *block, size_t size, size_t alignment)
 {
 	struct producer_thread *t = producer__self();
+	enum call_way way = begin(t, frame, op, 0, block);
 
-	if (!begin(t, frame, op)) {
+	if (way != CALL_TOLD) {
 		_mt_real_free(block);
+		call__ended(t, way);
 		return;
 	}
 	call__freed(t, op, block, size, log2_of(alignment));

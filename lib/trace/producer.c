@@ -11,6 +11,7 @@
 #define TRY_AGAIN 1024 /* a thread without a slot looks for one at each of so many calls */
 
 union producer_page _producer __attribute__((aligned(PRODUCER_PAGE)));
+struct sampled _producer_sampled;
 __thread struct producer_thread _producer_self = {.generation = GENERATION_NONE};
 
 static uint64_t now_ns(void)
@@ -54,6 +55,9 @@ bool producer__use(struct producer *p, void *at, size_t mapped)
 	p->few_records = h->few_records;
 	p->nslots = n;
 	p->ns_clock = h->clock == RING_CLOCK_NS;
+	p->sample_bytes = h->sample_bytes;
+	if (p->sample_bytes)
+		sampled__prepare(&_producer_sampled);
 	capture__use(h, n);
 	return n > 0;
 }
@@ -144,6 +148,18 @@ void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, u
 	producer__publish(t, 2);
 }
 
+uint64_t producer__moved(const struct producer_thread *t, const void *addr, unsigned low,
+			 const void *old)
+{
+	bool failed = low & RING_FAILED;
+
+	if (failed && t->had_sampled)
+		sampled__remember(&_producer_sampled, old);
+	if (t->left_out)
+		return RING_LEFT_OUT;
+	return failed || !addr || sampled__remember(&_producer_sampled, addr) ? 0 : HEAP_UNTRACKED;
+}
+
 /* Arriving */
 
 static bool on_signal_stack(void)
@@ -201,6 +217,7 @@ static bool producer__find_slot(struct producer_thread *t)
 		t->tail = __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE);
 		t->walker = capture__thread(i);
 		t->generation = p->generation;
+		sampler__begin(&t->sampler);
 		if (producer__announce(t, tid)) {
 			producer__thread_began(t);
 			return true;

@@ -2,8 +2,9 @@
 /*
  * Writing the ring plane's records (ring.h) from within an allocator.
  *
- *	if (!call__begin(t, frame, HEAP_MALLOC))	nested, or nobody traces
- *		return real_malloc(size);
+ *	way = call__begin(t, frame, HEAP_MALLOC, size, NULL);
+ *	if (way != CALL_TOLD)				nested, not sampled, or nobody traces
+ *		return call__untold(t, way, real_malloc(size));
  *	call__enter(t);				from here on kernel events are inside of it
  *	p = real_malloc(size);
  *	call__leave(t);
@@ -20,6 +21,9 @@
  * wipes. So a child writes nothing into its parent's segment, however it was forked, and the
  * check costs one compare. (A child of vfork has its parent's memory, thread and all: its calls
  * are told as that thread's.)
+ *
+ * With samples (sampler.h) a call that is not to be told is kept in mind all the same while it lasts,
+ * for the calls inside it: theirs are its bytes.
  */
 #ifndef MEMTRACE_PRODUCER_H
 #define MEMTRACE_PRODUCER_H
@@ -32,6 +36,7 @@
 
 #include "lib/trace/capture.h"
 #include "lib/trace/ring.h"
+#include "lib/trace/sampler.h"
 
 #define PRODUCER_PAGE 4096
 #define PRODUCER_LIKELY(x) __builtin_expect(!!(x), 1)
@@ -54,6 +59,7 @@ struct producer {
 	uint32_t records, wide, few_records; /* as in the header */
 	uint32_t nslots; /* those that are mapped */
 	uint32_t ns_clock;
+	uint64_t sample_bytes; /* 0: every call is told */
 };
 
 #define INSIDE_CALL 1 /* in a call, or at work for one */
@@ -73,8 +79,12 @@ struct producer_thread {
 	struct walker *walker; /* of its slot; NULL: no stacks */
 	uint32_t stack; /* of the call */
 	uint64_t arrivals; /* calls without a slot */
-	uint32_t told; /* its record has been written */
+	uint32_t told; /* its record has been written, or there is to be none */
 	uint32_t op; /* enum heap_op */
+	/* With samples. */
+	struct sampler sampler;
+	bool left_out; /* the call is told for the sake of the old block alone */
+	bool had_sampled; /* and that was sampled */
 };
 
 extern union producer_page {
@@ -83,6 +93,8 @@ extern union producer_page {
 } _producer __attribute__((visibility("hidden")));
 extern __thread struct producer_thread _producer_self
 	__attribute__((visibility("hidden"), tls_model("initial-exec")));
+/* Not wiped by a fork: the child's heap is its parent's. */
+extern struct sampled _producer_sampled __attribute__((visibility("hidden")));
 
 static inline struct producer_thread *producer__self(void)
 {
@@ -115,6 +127,10 @@ bool producer__make_room(struct producer_thread *t, unsigned n, unsigned op)
 void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, uint64_t size,
 			unsigned low, uint64_t old, uint64_t flags)
 	__attribute__((visibility("hidden")));
+
+/* With samples: what became of the block `old`. What is to be said of it in struct ring_more's flags. */
+uint64_t producer__moved(const struct producer_thread *t, const void *addr, unsigned low,
+			 const void *old) __attribute__((visibility("hidden")));
 
 /* The thread ends: its slot is free for others. */
 void producer__leave_thread(struct producer_thread *t) __attribute__((visibility("hidden")));
@@ -152,17 +168,45 @@ static inline bool op__frees(unsigned op)
 /* Keeps the compiler from moving what a signal handler or the kernel looks at. */
 #define producer__barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
-/* sp: an address in the frame of the wrapper: all that the call does is below it. */
-static inline bool call__begin(struct producer_thread *t, const void *sp, unsigned op)
+enum call_way {
+	CALL_TOLD,
+	CALL_LEFT_OUT, /* it is not sampled */
+	CALL_UNSEEN, /* nested, or nobody traces */
+};
+
+/* Whether a call is among the samples. block: the one that it frees, or NULL. */
+static inline bool call__is_sampled(struct producer_thread *t, unsigned op, uint64_t size,
+				    const void *block)
+{
+	if (op >= HEAP_FREE)
+		return sampled__forget(&_producer_sampled, block);
+	t->left_out = !sampler__takes(&t->sampler, _producer.p.sample_bytes, size);
+	/* What moves a sampled block is told, so that the block is not thought to live. */
+	t->had_sampled = block && sampled__forget(&_producer_sampled, block);
+	return !t->left_out || t->had_sampled;
+}
+
+/*
+ * sp: an address in the frame of the wrapper: all that the call does is below it. size: as asked for;
+ * block: what it frees, or may move; or NULL. Unless it is told the call is to be made as the operand of
+ * call__untold().
+ */
+static inline enum call_way call__begin(struct producer_thread *t, const void *sp, unsigned op,
+					uint64_t size, const void *block)
 {
 	const struct producer *p = &_producer.p;
 	uint64_t now;
 
 	if (PRODUCER_UNLIKELY(t->inside || t->generation != p->generation) &&
 	    !producer__arrive(t, (uintptr_t)sp))
-		return false;
+		return CALL_UNSEEN;
 	t->inside = INSIDE_CALL;
 	t->call.sp = (uintptr_t)sp;
+	t->told = 1;
+	if (PRODUCER_UNLIKELY(p->sample_bytes) && !call__is_sampled(t, op, size, block)) {
+		producer__barrier();
+		return CALL_LEFT_OUT;
+	}
 	t->op = op;
 	producer__barrier();
 	now = op__frees(op) ? producer__ticks_after(p) : producer__ticks(p);
@@ -171,7 +215,7 @@ static inline bool call__begin(struct producer_thread *t, const void *sp, unsign
 		now = t->start + 1;
 	t->start = now;
 	t->told = 0;
-	return true;
+	return CALL_TOLD;
 }
 
 static inline void call__enter(struct producer_thread *t)
@@ -193,6 +237,21 @@ static inline void call__end(struct producer_thread *t)
 	producer__barrier();
 	t->inside = 0;
 }
+
+static inline void call__ended(struct producer_thread *t, enum call_way way)
+{
+	if (way == CALL_LEFT_OUT)
+		call__end(t);
+}
+
+/* The value of a call that is not told, which is made here. */
+#define call__untold(t, way, call)           \
+	({                                   \
+		__auto_type _value = (call); \
+                                             \
+		call__ended(t, way);         \
+		_value;                      \
+	})
 
 /* What this thread does in between is not told: neither as calls nor as part of one that it may be in. */
 static inline uint32_t producer__hide(struct producer_thread *t, const void *sp)
@@ -256,6 +315,11 @@ static inline void call__made(struct producer_thread *t, unsigned op, const void
 	uint64_t took = t->over;
 	struct ring_record *r;
 
+	if (PRODUCER_UNLIKELY(_producer.p.sample_bytes) && addr &&
+	    !sampled__remember(&_producer_sampled, addr)) {
+		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, HEAP_UNTRACKED);
+		return;
+	}
 	if (PRODUCER_UNLIKELY(size > RING_SIZE_MAX || took > UINT32_MAX)) {
 		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, 0);
 		return;
@@ -291,6 +355,8 @@ static inline void call__freed(struct producer_thread *t, unsigned op, const voi
 static inline void call__moved(struct producer_thread *t, unsigned op, const void *addr,
 			       uint64_t size, unsigned low, const void *old, uint64_t flags)
 {
+	if (PRODUCER_UNLIKELY(_producer.p.sample_bytes))
+		flags |= producer__moved(t, addr, low, old);
 	producer__put_wide(t, op, (uintptr_t)addr, size, low, (uintptr_t)old, flags);
 }
 

@@ -472,13 +472,16 @@ static void test_heap_plane(void **state)
 	assert_int_equal(r->options.ring_bytes, 64 << 10);
 	assert_true(r->options.drop);
 	run__free(r);
+	r = good("--heap=ring --sample 64K ls");
+	assert_int_equal(r->options.heap, HEAP_CHOICE_RING);
+	assert_int_equal(r->options.sample_bytes, 64 << 10);
+	run__free(r);
 	r = good("--heap=ring --on-overrun=block ls");
 	assert_false(r->options.drop);
 	run__free(r);
 	refused("--heap=ring -a", EXIT_USAGE, "--heap=ring without a command");
 	refused("--heap=ring --allocator=/x -p 1", EXIT_USAGE, "--heap=ring with -p/--pid");
 	refused("check --heap=ring -c x -p 1 -d 1", EXIT_USAGE, "--heap=ring with -p/--pid");
-	refused("--heap=ring --sample 64K ls", EXIT_OWN_FAILURE, "--sample with --heap=ring");
 	refused("--ring 1K ls", EXIT_OWN_FAILURE, "--ring: \"1K\": not from 4 KiB");
 	refused("--on-overrun=wait ls", EXIT_OWN_FAILURE, "neither block nor drop");
 	r = good("--heap=contract -p 1");

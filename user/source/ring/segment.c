@@ -292,7 +292,8 @@ static void lane__decode(struct lane *l, const struct ring_record *r, const stru
 		over = ticks__sum(start, RING_TICKS(more->when));
 		h->size = more->size;
 		h->arg = more->old;
-		h->h.flags |= more->flags & (HEAP_OVERFLOW | HEAP_ABANDONED | HEAP_NESTED);
+		h->h.flags |= more->flags &
+			      (HEAP_OVERFLOW | HEAP_ABANDONED | HEAP_NESTED | HEAP_UNTRACKED);
 		if (more->flags & RING_LEFT_OUT)
 			h->weight = 0;
 	}
