@@ -342,7 +342,7 @@ __noinline __u32 unwind__look_up(__u64 at, __u64 image)
 
 /* The collector asks which file process probe_tgid has mapped at probe_addr. */
 __u32 probe_tgid;
-__u32 probe_found;
+__u32 probe_answer;
 __u64 probe_addr;
 __u64 probe_ino;
 __u32 probe_dev, probe_generation;
@@ -352,15 +352,19 @@ int identify_code(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
 	struct code_value c = {};
+	long err;
 
 	if (!t || (__u32)t->pid != probe_tgid)
 		return 0;
-	if (bpf_find_vma(t, probe_addr, code__found, &c, 0) || c.kind != CODE_FILE)
+	err = bpf_find_vma(t, probe_addr, code__found, &c, 0);
+	if (err == -16 /* EBUSY */)
+		probe_answer = PROBE_BUSY;
+	if (err || c.kind != CODE_FILE)
 		return 0;
 	probe_ino = c.file.ino;
 	probe_dev = c.file.dev;
 	probe_generation = c.file.generation;
-	probe_found = 1;
+	probe_answer = PROBE_FOUND;
 	return 0;
 }
 

@@ -39,6 +39,10 @@ struct unwind_want {
 	__u32 other; /* of no meaning here */
 };
 
+/* Answers of identify_code(). */
+#define PROBE_FOUND 1
+#define PROBE_BUSY 2 /* the list of mappings is being changed: ask again */
+
 _Static_assert(sizeof(struct vnode_key) == 16, "vnode_key");
 _Static_assert(sizeof(struct unwind_block) == 256, "unwind_block");
 _Static_assert(sizeof(struct unwind_file_info) == 16, "unwind_file_info");

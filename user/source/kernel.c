@@ -43,6 +43,8 @@
 /* A record's time is taken before its place in a ring, so it may come this much later than
  * records of its time. Interrupted or preempted longer: order__late counts it. */
 #define SLACK_NS 2000000
+#define IDENTIFY_TRIES 1000
+#define IDENTIFY_PAUSE_NS 100000
 
 struct kernel {
 	struct memtrace_bpf *skel;
@@ -333,20 +335,29 @@ static int kernel__iterate(struct bpf_program *prog, size_t row_bytes,
 	return err;
 }
 
+/*
+ * The program may not wait for the process's list of mappings: while that is being changed (by a thread
+ * of ours that begins or ends, too) it has no answer. Then it is asked again: what is not known
+ * before tracing begins is missing in the first stacks.
+ */
 static int kernel__identify(void *ctx, pid_t pid, uint64_t addr, struct vnode_key *key)
 {
+	static const struct timespec pause = {.tv_nsec = IDENTIFY_PAUSE_NS};
+	unsigned tries = IDENTIFY_TRIES;
 	struct kernel *k = ctx;
 	struct memtrace_bpf__bss *b = k->skel->bss;
 	int err;
 
 	b->probe_tgid = pid;
 	b->probe_addr = addr;
-	b->probe_found = 0;
-	err = kernel__iterate(k->skel->progs.identify_code, 0, NULL, NULL);
-	if (err)
-		return err;
-	if (!b->probe_found)
-		return -ENOENT;
+	do {
+		b->probe_answer = 0;
+		err = kernel__iterate(k->skel->progs.identify_code, 0, NULL, NULL);
+		if (err)
+			return err;
+	} while (b->probe_answer == PROBE_BUSY && tries-- && !nanosleep(&pause, NULL));
+	if (b->probe_answer != PROBE_FOUND)
+		return b->probe_answer == PROBE_BUSY ? -EBUSY : -ENOENT;
 	*key = (struct vnode_key){b->probe_ino, b->probe_dev, b->probe_generation};
 	return 0;
 }
