@@ -474,23 +474,27 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 					 __u64 ip, __u64 sp, __u64 fp)
 {
 	struct walker *w = walker__of(t);
-	__u32 first;
+	__u32 first, unread;
 	__u64 word;
 
 	if (!w)
 		return 0;
 	walker__begin(w, t, s->zero, ip, sp, fp);
-	if (walker__word(w, sp & ~7ULL, &word)) {
-		w->flags = STACK_UNREADABLE;
-	} else {
-		first = walker__rule(w);
-		if (UNWIND_BASE(first) == UNWIND_SPECIAL &&
-		    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
-			w->stack.leaf_word = walker__leaf_word(w, ip, word);
-			w->hash = hash__mix(w->hash, w->stack.leaf_word);
-		}
-		walker__walk(w);
+	/*
+	 * A function that has made room and touched none of it yet stands where no page is. Its
+	 * caller's frame is there all the same, and so is what leads to it.
+	 */
+	word = 0;
+	unread = walker__word(w, sp & ~7ULL, &word) != 0;
+	first = walker__rule(w);
+	if (!unread && UNWIND_BASE(first) == UNWIND_SPECIAL &&
+	    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
+		w->stack.leaf_word = walker__leaf_word(w, ip, word);
+		w->hash = hash__mix(w->hash, w->stack.leaf_word);
 	}
+	walker__walk(w);
+	if (unread && w->n == 1 && w->flags & STACK_BROKEN)
+		w->flags = STACK_UNREADABLE;
 	return walker__publish(w, t, ring);
 }
 

@@ -3,7 +3,8 @@
 /*
  * Calls whose frames only unwind tables can tell, each of which ends in an mmap of a size of
  * its own: no frame pointers, alloca, a realigned stack, a large frame, a callback out of libc, a
- * signal's handler, and a page touched in a function that has pushed nothing.
+ * signal's handler, and a page touched in a function that has pushed nothing. One touches its stack far
+ * from where the stack pointer is.
  */
 #include "prog.h"
 
@@ -132,6 +133,15 @@ static PROG_NOINLINE void touch_outer(void)
 	barrier++;
 }
 
+/* Neither where it touches its room nor at the stack pointer has been a page. */
+static PROG_NOINLINE void untouched(void)
+{
+	volatile char room[120000];
+
+	room[sizeof(room) / 2] = 1;
+	sink += room[sizeof(room) / 2];
+}
+
 int main(int argc, char **argv)
 {
 	prog__start(&argc, &argv);
@@ -144,6 +154,7 @@ int main(int argc, char **argv)
 	with_signal();
 	with_fault();
 	touch_outer();
+	untouched();
 	prog__print("{\"done\":1}\n");
 	prog__end();
 	return 0;

@@ -51,6 +51,10 @@ def known_chains_without_frame_pointers():
     touched = [own_frames(s, own) for s in report["sites"]
                if s["stack"] and (s["stack"][0]["symbol"] or "").split(".")[0] == "leaf_touch"]
     expect("the callers of a leaf", touched, [["leaf_touch", "touch_outer", "main"]])
+    deep = [s for s in report["sites"] if "untouched" in own_frames(s, {"untouched"})]
+    expect("the callers of what has no page at its stack pointer",
+           [(own_frames(s, own | {"untouched"}), s["truncated"]) for s in deep],
+           [(["untouched", "main"], False)])
 
 
 # Runs a command with all libraries on an overlay.
