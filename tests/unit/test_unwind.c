@@ -244,6 +244,38 @@ PROGRAM(sqlite, "/usr/lib/x86_64-linux-gnu/libsqlite3.so.0", 10000)
 PROGRAM(redis, "/usr/bin/redis-check-rdb", 10000)
 PROGRAM(itself, "/proc/self/exe", 100)
 
+/* ---- without .eh_frame ---- */
+
+extern void (*__fini_array_start[])(void) __attribute__((visibility("hidden")));
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
+/* What gcc puts in front of the functions that run at the end has pushed rbp where it calls others. */
+static void test_start_files(void **state)
+{
+	const unsigned char *code = (const unsigned char *)(uintptr_t)__fini_array_start[0];
+	uint64_t at = (uint64_t)(code - (const unsigned char *)__ehdr_start);
+	int fd = open("/proc/self/exe", O_RDONLY);
+	struct unwind_table t;
+	size_t i = 0, calls = 0;
+
+	(void)state;
+	if (!NATIVE)
+		skip();
+	assert_int_equal(unwind_file__read(fd, &t), 0);
+	assert_int_equal(unwind__find(t.rows, t.n, at), UNWIND_RULE(UNWIND_SP, 1, 0, 0));
+	/* From its push %rbp to its pop %rbp. */
+	while (code[i] != 0x55)
+		i++;
+	for (i++; code[i] != 0x5d || code[i + 1] != 0xc3; i++) {
+		assert_int_equal(unwind__find(t.rows, t.n, at + i), UNWIND_RULE(UNWIND_SP, 2, 1, 0));
+		calls += code[i] == 0xe8;
+	}
+	assert_true(calls > 0);
+	assert_int_equal(unwind__find(t.rows, t.n, at + i + 1), UNWIND_RULE(UNWIND_SP, 1, 0, 0));
+	unwind_table__clear(&t);
+	close(fd);
+}
+
 /* ---- assembled ---- */
 
 static const char oddities[] =
@@ -518,17 +550,12 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_libc),
-		cmocka_unit_test(test_loader),
-		cmocka_unit_test(test_python),
-		cmocka_unit_test(test_sqlite),
-		cmocka_unit_test(test_redis),
-		cmocka_unit_test(test_itself),
-		cmocka_unit_test(test_oddities),
-		cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_find),
-		cmocka_unit_test(test_other_files),
-		cmocka_unit_test(test_work_is_bounded),
+		cmocka_unit_test(test_libc),	    cmocka_unit_test(test_loader),
+		cmocka_unit_test(test_python),	    cmocka_unit_test(test_sqlite),
+		cmocka_unit_test(test_redis),	    cmocka_unit_test(test_itself),
+		cmocka_unit_test(test_start_files), cmocka_unit_test(test_oddities),
+		cmocka_unit_test(test_damaged),	    cmocka_unit_test(test_find),
+		cmocka_unit_test(test_other_files), cmocka_unit_test(test_work_is_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -15,8 +15,8 @@
 #define NAMES_BYTES_MAX (16UL << 20)
 #define HEADER_BYTES 8 /* of .eh_frame_hdr: versions, encodings, and where .eh_frame is */
 #define RELATIVE_SDATA4 0x1b
-#define INIT_BYTES 48 /* _init and _fini take half of it */
-#define INIT_ROWS 4
+#define START_BYTES 64 /* more than any of the start files' functions that are known here */
+#define START_ROWS 4
 
 /* An open file with its program headers. */
 struct elf {
@@ -178,73 +178,125 @@ static int elf__dynamic(const struct elf *e, Elf64_Dyn **dynamic, size_t *n)
 	return err;
 }
 
-/* The code at offset, if it is all of _init or _fini as every C library's start files have it: the
- * bytes up to the end of `sub $8,%rsp`, of `add $8,%rsp` and of `ret`. */
-static bool code__is_init(const unsigned char *code, size_t bytes, size_t *pushed, size_t *popped)
+/* A function of a C library's or compiler's start files, by its code: where in it the stack changes. */
+struct start_code {
+	size_t pushed, popped,
+		end; /* bytes up to behind the instruction that does so; of the function */
+	bool saves_bp;
+};
+
+static const unsigned char branch_target[] = {0xf3, 0x0f, 0x1e, 0xfa}; /* endbr64 */
+
+static bool code__is(const unsigned char *code, size_t at, const unsigned char *want, size_t bytes)
 {
-	static const unsigned char branch[] = {0xf3, 0x0f, 0x1e, 0xfa}; /* endbr64 */
+	return at + bytes <= START_BYTES && !memcmp(code + at, want, bytes);
+}
+
+static size_t code__find(const unsigned char *code, size_t at, const unsigned char *want, size_t bytes)
+{
+	while (at + bytes <= START_BYTES && memcmp(code + at, want, bytes) != 0)
+		at++;
+	return at + bytes <= START_BYTES ? at : 0;
+}
+
+/* _init and _fini: sub $8,%rsp ... add $8,%rsp; ret. */
+static bool code__is_init(const unsigned char *code, struct start_code *s)
+{
 	static const unsigned char push[] = {0x48, 0x83, 0xec, 0x08};
 	static const unsigned char pop[] = {0x48, 0x83, 0xc4, 0x08, 0xc3};
-	size_t at = 0;
+	size_t at = code__is(code, 0, branch_target, sizeof(branch_target)) ? 4 : 0;
 
-	if (!memcmp(code, branch, sizeof(branch)))
-		at = sizeof(branch);
-	if (memcmp(code + at, push, sizeof(push)) != 0)
+	if (!code__is(code, at, push, sizeof(push)))
 		return false;
-	*pushed = at + sizeof(push);
-	for (at = *pushed; at + sizeof(pop) <= bytes; at++)
-		if (!memcmp(code + at, pop, sizeof(pop))) {
-			*popped = at + 4;
-			return true;
-		}
-	return false;
+	at += sizeof(push);
+	*s = (struct start_code){.pushed = at};
+	at = code__find(code, at, pop, sizeof(pop));
+	s->popped = at + 4;
+	s->end = at + sizeof(pop);
+	return at != 0;
 }
 
 /*
- * _init and _fini have no .eh_frame, and run in every program: the first is where the first page
- * of a library's code is touched. Give them rows, by what their code shows.
+ * What gcc has run at a file's end (__do_global_dtors_aux): cmpb $0,completed; jne to a ret behind;
+ * push %rbp; in some [cmpq $0,__cxa_finalize]; mov %rsp,%rbp ... pop %rbp; ret.
  */
-static int table__add_init(struct unwind_table *t, const struct elf *e, uint64_t addr)
+static bool code__is_dtors(const unsigned char *code, struct start_code *s)
 {
-	unsigned char code[INIT_BYTES];
+	static const unsigned char compare[] = {0x80, 0x3d}, jne = 0x75, push = 0x55;
+	static const unsigned char wide[] = {0x48, 0x83, 0x3d}, frame[] = {0x48, 0x89, 0xe5};
+	static const unsigned char pop[] = {0x5d, 0xc3};
+	size_t at = code__is(code, 0, branch_target, sizeof(branch_target)) ? 4 : 0, other;
+
+	if (!code__is(code, at, compare, sizeof(compare)) || !code__is(code, at + 7, &jne, 1) ||
+	    !code__is(code, at + 9, &push, 1))
+		return false;
+	other = at + 9 + code[at + 8];
+	at += 10;
+	*s = (struct start_code){.pushed = at, .saves_bp = true};
+	if (code__is(code, at, wide, sizeof(wide)))
+		at += 8;
+	if (!code__is(code, at, frame, sizeof(frame)))
+		return false;
+	at = code__find(code, at, pop, sizeof(pop));
+	s->popped = at + 1;
+	s->end = other >= at + sizeof(pop) && other < START_BYTES ? other + 1 : at + sizeof(pop);
+	return at != 0;
+}
+
+/*
+ * The start files' functions have no .eh_frame, and run in every program: the first is where the first
+ * page of a library's code is touched, another calls into libc at the end. Give them rows, by
+ * what their code shows.
+ */
+static int table__add_start(struct unwind_table *t, const struct elf *e, uint64_t addr,
+			    bool (*is)(const unsigned char *code, struct start_code *s))
+{
+	unsigned char code[START_BYTES] = {0};
 	struct unwind_row *rows;
 	uint64_t offset, there;
-	size_t pushed, popped, i = 0;
+	struct start_code s;
+	size_t i = 0;
 
-	if (!elf__offset(e, addr, &offset, &there) || offset > UINT32_MAX - INIT_BYTES ||
+	if (!elf__offset(e, addr, &offset, &there) || offset > UINT32_MAX - START_BYTES ||
 	    there < 16 || unwind__find(t->rows, t->n, offset) != UNWIND_NOTHING)
 		return 0;
-	memset(code, 0, sizeof(code));
 	if (fd__read(e->fd, code, there < sizeof(code) ? there : sizeof(code), offset) ||
-	    !code__is_init(code, sizeof(code), &pushed, &popped))
+	    !is(code, &s))
 		return 0;
 	while (i < t->n && t->rows[i].at < offset)
 		i++;
 	/* A row within would say that there is something else. */
-	if (i < t->n && t->rows[i].at <= offset + popped)
+	if (i < t->n && t->rows[i].at < offset + s.end)
 		return 0;
-	rows = reallocarray(t->rows, t->n + INIT_ROWS, sizeof(*rows));
+	rows = reallocarray(t->rows, t->n + START_ROWS, sizeof(*rows));
 	if (!rows)
 		return -ENOMEM;
 	t->rows = rows;
-	memmove(rows + i + INIT_ROWS, rows + i, (t->n - i) * sizeof(*rows));
+	memmove(rows + i + START_ROWS, rows + i, (t->n - i) * sizeof(*rows));
 	rows[i] = (struct unwind_row){offset, UNWIND_RULE(UNWIND_SP, 1, 0, 0)};
-	rows[i + 1] = (struct unwind_row){offset + pushed, UNWIND_RULE(UNWIND_SP, 2, 0, 0)};
-	rows[i + 2] = (struct unwind_row){offset + popped, UNWIND_RULE(UNWIND_SP, 1, 0, 0)};
-	rows[i + 3] = (struct unwind_row){offset + popped + 1, UNWIND_NOTHING};
-	t->n += INIT_ROWS;
+	rows[i + 1] =
+		(struct unwind_row){offset + s.pushed, UNWIND_RULE(UNWIND_SP, 2, s.saves_bp, 0)};
+	rows[i + 2] = (struct unwind_row){offset + s.popped, UNWIND_RULE(UNWIND_SP, 1, 0, 0)};
+	rows[i + 3] = (struct unwind_row){offset + s.end, UNWIND_NOTHING};
+	t->n += START_ROWS;
 	return 0;
 }
 
-static int table__add_inits(struct unwind_table *t, const struct elf *e)
+static int table__add_starts(struct unwind_table *t, const struct elf *e)
 {
+	uint64_t offset, there, first;
 	Elf64_Dyn *d = NULL;
 	size_t n = 0, i;
 	int err = elf__dynamic(e, &d, &n);
 
-	for (i = 0; !err && i < n && d[i].d_tag != DT_NULL; i++)
+	for (i = 0; !err && i < n && d[i].d_tag != DT_NULL; i++) {
 		if (d[i].d_tag == DT_INIT || d[i].d_tag == DT_FINI)
-			err = table__add_init(t, e, d[i].d_un.d_ptr);
+			err = table__add_start(t, e, d[i].d_un.d_ptr, code__is_init);
+		else if (d[i].d_tag == DT_FINI_ARRAY &&
+			 elf__offset(e, d[i].d_un.d_ptr, &offset, &there) &&
+			 there >= sizeof(first) && !fd__read(e->fd, &first, sizeof(first), offset))
+			err = table__add_start(t, e, first, code__is_dtors);
+	}
 	free(d);
 	/* What cannot be read is left as it was. */
 	return err == -ENOMEM ? err : 0;
@@ -267,7 +319,7 @@ int unwind_file__read(int fd, struct unwind_table *t)
 		err = source__build(&s, t);
 	}
 	if (!err)
-		err = table__add_inits(t, &e);
+		err = table__add_starts(t, &e);
 	if (err)
 		unwind_table__clear(t);
 	free(frame);
