@@ -301,12 +301,12 @@ $(O)/bench/%: tests/bench/%.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
 
-# It measures what is in the library.
-$(O)/bench/walk: tests/bench/walk.c $(O)/libmemtrace.a $(O)/.config
+# They measure what is in the library.
+$(O)/bench/walk $(O)/bench/check: $(O)/bench/%: tests/bench/%.c $(O)/libmemtrace.a $(O)/.config
 	$(call say,BENCH,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -O2 -fomit-frame-pointer $(DEPFLAGS) -o $@ $< \
-		$(O)/libmemtrace.a
+		$(O)/libmemtrace.a -lm
 
 $(FLOOR).bpf.o: tests/bench/floor/floor.bpf.c $(O)/.config
 	$(call say,BPF,$@)

@@ -12,6 +12,7 @@ events, or did not see them, is no figure.
 import collections
 import fcntl
 import glob
+import json
 import os
 import pty
 import re
@@ -127,13 +128,63 @@ def paired(count, argv, how, beside=None):
     if companion:
         companion.close_stdin()
         finish(companion)
+    return summed(pairs)
+
+
+def summed(pairs):
     ratios = [b["seconds"] / a["seconds"] for a, b in pairs]
-    low, middle, high = statistics.quantiles(ratios, n=4) if count > 1 else ratios * 3
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(pairs) > 1 else ratios * 3
     return Paired(statistics.median(a["seconds"] for a, _ in pairs),
                   statistics.median(b["seconds"] for _, b in pairs), middle, low, high,
                   statistics.median(b["cpu"] / a["cpu"] for a, b in pairs),
                   statistics.median((b["cpu"] - a["cpu"]) / a["count"] * 1e9 for a, b in pairs),
                   pairs)
+
+
+def checked_phase(target, done, argv, judged):
+    """The phase traced by argv, then memtrace's own CPU time added to the program's."""
+    path = harness.numbered("checked-%d.json")
+    tracer = keep(Proc([harness.MEMTRACE, *argv, "--json=" + path, "-p", target.pid],
+                       stdout=subprocess.DEVNULL))
+    tracer.wait_ready()
+    used = cpu_seconds(tracer.pid)
+    result = phase(target, done)
+    # What is still in the rings is read before it says what it has done.
+    wait_until("memtrace to have read all", lambda: _rests(tracer.pid))
+    result["cpu"] += cpu_seconds(tracer.pid) - used
+    finish(tracer, signal.SIGINT)
+    with open(path) as f:
+        told = json.load(f)
+    expect("events lost", told["events"]["lost"], 0)
+    expect_at_least("events delivered", told["events"]["delivered"], result["count"])
+    if judged:
+        expect("the verdict", told["result"], "held")
+    os.unlink(path)
+    return result
+
+
+def _rests(pid):
+    """Whether a process hardly works: less than a tenth of a millisecond in five."""
+    used = cpu_seconds(pid)
+    time.sleep(0.1)
+    return cpu_seconds(pid) - used < 0.002
+
+
+def checked(count, argv, preload, contract):
+    """Pairs of a program traced and of the same held against a contract."""
+    trace = ["--heap=uprobe"]
+    judge = ["check", "-c", contract]
+
+    def one(number):
+        target = keep(Target(os.path.join(BENCH, argv[0]), *argv[1:], env={"LD_PRELOAD": preload}))
+        sides = [(False, trace), (True, judge)]
+        results = {}
+        for done, (judged, how) in enumerate(sides if number % 2 else sides[::-1]):
+            results[judged] = checked_phase(target, done, how, judged)
+        finish(target)
+        return results[False], results[True]
+
+    return summed([one(i) for i in range(count + 1)][1:])
 
 
 def idle():

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Contracts held against records made for it: each operator, each form of a rule, each verdict. */
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -718,6 +719,56 @@ static void what_is_learned_can_be_parsed_and_holds(void **state)
 	free(text);
 }
 
+/* A process that allocates, touches and gives back, in two threads; and a child that comes and goes. */
+static void one_turn(uint64_t turn)
+{
+	struct rec_fork f = {.h = head(REC_FORK), .child_tgid = PID + 1, .child_tid = PID + 1};
+	uint64_t at = MAP + turn % 64 * (1 << 20), call = begin_call();
+	struct rec_heap other;
+
+	take_mmap(call, at, 1 << 20);
+	take_fault(call, at, (struct check_known){.in_mmap = true, .by_allocator = true});
+	take_malloc(call, 1 << 20, at + 64);
+	take_fault(0, at + 8192, (struct check_known){.by_allocator = true, .in_block = true});
+	call = begin_call();
+	take_free(call, at + 64, 1 << 20);
+	take_munmap(call, at, 1 << 20);
+	other = heap_record(HEAP_MALLOC, begin_call(), 100, 0, BREAK + turn % 1024 * 128);
+	other.h.tid = PID + 2;
+	take(&other, (struct check_known){.old_size = UNKNOWN});
+	take(&f, (struct check_known){0});
+	take_exit(PID + 1);
+}
+
+static size_t bytes_after(uint64_t turns)
+{
+	for (uint64_t i = 0; i < turns; i++)
+		one_turn(i);
+	return mallinfo2().uordblks;
+}
+
+/* Neither with the number of events, nor of calls, phases or processes, nor of broken rules. */
+static void memory_does_not_grow_with_the_run(void **state)
+{
+	size_t early, late;
+
+	(void)state;
+	begin("phase late after 100 malloc\n"
+	      "rule a: each malloc where size >= 128K: exactly 1 mmap, no faults\n"
+	      "rule b: each release: munmap <= 1\n"
+	      "rule c: never fault anywhere where write\n"
+	      "rule d: at most 10 mmap\n"
+	      "rule e: each process in phase late: resident <= live + 1M\n"
+	      "rule f: always: resident <= live + 64M");
+	early = bytes_after(100);
+	late = bytes_after(20000);
+	assert_int_equal(late, early);
+	finish();
+	assert_int_equal(verdict_of(0)->broken, 20100);
+	assert_int_equal(check__summary(check).processes, 1);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -736,6 +787,7 @@ int main(void)
 		cmocka_unit_test(processes_are_judged_one_by_one),
 		cmocka_unit_test(what_was_not_seen_is_not_judged),
 		cmocka_unit_test(verdicts_are_written),
+		cmocka_unit_test(memory_does_not_grow_with_the_run),
 		cmocka_unit_test(what_is_learned_can_be_parsed_and_holds),
 	};
 

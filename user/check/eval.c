@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Running a compiled expression: where each fact is found. */
 #include <math.h>
+#include <stddef.h>
 #include <sys/mman.h>
 
 #include "user/check/state.h"
@@ -147,6 +148,38 @@ static double fault__fact(unsigned fact, const struct rec_fault *f, const struct
 	}
 }
 
+/* What a process has at the moment: where it is kept, in its life and, of a phase, since that began. */
+#define GAUGE(field, of_phase)                                                \
+	{                                                                     \
+		offsetof(struct life, field), offsetof(struct life, of_phase) \
+	}
+static const struct {
+	uint16_t whole, phase;
+} gauges[FACTS - FACT_LIVE] = {
+	[FACT_LIVE - FACT_LIVE] = GAUGE(live, live),
+	[FACT_LIVE_BLOCKS - FACT_LIVE] = GAUGE(live_blocks, live_blocks),
+	[FACT_PEAK - FACT_LIVE] = GAUGE(peak, phase_peak.peak),
+	[FACT_MAPPED - FACT_LIVE] = GAUGE(mapped, mapped),
+	[FACT_MAPPED_PEAK - FACT_LIVE] = GAUGE(mapped_peak, phase_peak.mapped),
+	[FACT_RESIDENT - FACT_LIVE] = GAUGE(resident, resident),
+	[FACT_RESIDENT_PEAK - FACT_LIVE] = GAUGE(resident_peak, phase_peak.resident),
+};
+
+static inline bool fact__is_gauge(unsigned fact)
+{
+	return fact >= FACT_LIVE && fact < FACTS && gauges[fact - FACT_LIVE].whole;
+}
+
+static inline double life__gauge(unsigned fact, const struct sight *s)
+{
+	const struct life *l = s->life;
+	size_t at = s->of_phase ? gauges[fact - FACT_LIVE].phase : gauges[fact - FACT_LIVE].whole;
+
+	if (!l->has_history || l->unseen)
+		return NAN;
+	return (double)*(const uint64_t *)((const char *)l + at);
+}
+
 static double life__fact(unsigned fact, const struct sight *s)
 {
 	const struct life *l = s->life;
@@ -169,27 +202,7 @@ static double life__fact(unsigned fact, const struct sight *s)
 			calls += l->now.group_calls[i] - since->group_calls[i];
 		return (double)calls;
 	default:
-		break;
-	}
-	if (!l->has_history || l->unseen)
-		return NAN;
-	switch (fact) {
-	case FACT_LIVE:
-		return (double)l->live;
-	case FACT_LIVE_BLOCKS:
-		return (double)l->live_blocks;
-	case FACT_PEAK:
-		return (double)(phase ? l->phase_peak.peak : l->peak);
-	case FACT_MAPPED:
-		return (double)l->mapped;
-	case FACT_MAPPED_PEAK:
-		return (double)(phase ? l->phase_peak.mapped : l->mapped_peak);
-	case FACT_RESIDENT:
-		return (double)l->resident;
-	case FACT_RESIDENT_PEAK:
-		return (double)(phase ? l->phase_peak.resident : l->resident_peak);
-	default:
-		return NAN;
+		return life__gauge(fact, s);
 	}
 }
 
@@ -223,41 +236,104 @@ double fact__value(const struct insn *in, const struct sight *s)
 	return syscall__fact(i, (const struct rec_call *)s->event->r);
 }
 
-double eval(const struct program *p, const struct sight *s)
+/* What rules speak of most, without a call: the size of a call, and what a process has. */
+static inline double load_fast(const struct insn *in, const struct sight *s)
+{
+	if (in->source == SOURCE_FACT && in->index == FACT_SIZE &&
+	    HEAP_AUX_OP(s->call->r.h.aux) < HEAP_FREE)
+		return (double)s->call->r.size;
+	if (in->source == SOURCE_FACT && fact__is_gauge(in->index))
+		return life__gauge(in->index, s);
+	return fact__value(in, s);
+}
+
+/* The operations that they are made of most, likewise. */
+static inline double operate_fast(unsigned op, double a, double b)
+{
+	switch (op) {
+	case OP_ADD:
+		return a + b;
+	case OP_SUBTRACT:
+		return a - b;
+	case OP_MULTIPLY:
+		return a * b;
+	case OP_DIVIDE:
+		return b == 0 ? NAN : a / b;
+	case OP_LESS:
+		return a < b ? 1 : a >= b ? 0 : NAN;
+	case OP_LESS_EQUAL:
+		return a <= b ? 1 : a > b ? 0 : NAN;
+	case OP_MORE:
+		return a > b ? 1 : a <= b ? 0 : NAN;
+	case OP_MORE_EQUAL:
+		return a >= b ? 1 : a < b ? 0 : NAN;
+	default:
+		return operate((enum opcode)op, a, b);
+	}
+}
+
+static double eval_chain(const struct program *p, const struct sight *s)
+{
+	const struct insn *in = p->code, *end = in + p->count;
+	double result = 1, value;
+
+	for (; in < end; in++) {
+		if (in->op == OP_LOAD_WITH)
+			value = operate_fast(in->with, load_fast(in, s), in->value);
+		else if (in->op == OP_LOAD)
+			value = load_fast(in, s);
+		else
+			continue;
+		if (value == 0)
+			return 0;
+		if (isnan(value))
+			result = value;
+	}
+	return result;
+}
+
+static double eval_stack(const struct program *p, const struct sight *s)
 {
 	double stack[STACK_DEPTH + 1], *top = stack; /* the first is below all values */
-	size_t i;
+	const struct insn *in = p->code, *end = in + p->count;
 
 	stack[0] = 0; /* of a program without code */
-	for (i = 0; i < p->count; i++) {
-		const struct insn *in = &p->code[i];
-
+	for (; in < end; in++)
 		switch (in->op) {
 		case OP_CONSTANT:
 			*++top = in->value;
 			break;
 		case OP_LOAD:
-			*++top = fact__value(in, s);
+			*++top = load_fast(in, s);
+			break;
+		case OP_LOAD_WITH:
+			*++top = operate_fast(in->with, load_fast(in, s), in->value);
 			break;
 		case OP_SKIP_IF_FALSE:
 			if (*top == 0)
-				i = in->index - 1U;
+				in = p->code + in->index - 1;
 			break;
 		case OP_SKIP_IF_TRUE:
 			if (*top == 1)
-				i = in->index - 1U;
+				in = p->code + in->index - 1;
 			break;
 		default:
 			/* The compiler makes none that takes more than there is. */
-			if (top < stack + 1 + (in->op >= OP_ADD))
+			if (top < stack + 1 + (in->op >= OP_ADD && in->op != OP_WITH))
 				return NAN;
-			if (in->op >= OP_ADD) {
+			if (in->op == OP_WITH) {
+				*top = operate_fast(in->with, *top, in->value);
+			} else if (in->op >= OP_ADD) {
 				top--;
-				*top = operate((enum opcode)in->op, top[0], top[1]);
+				*top = operate_fast(in->op, top[0], top[1]);
 			} else {
 				*top = operate((enum opcode)in->op, *top, 0);
 			}
 		}
-	}
 	return *top;
+}
+
+double eval(const struct program *p, const struct sight *s)
+{
+	return p->is_chain ? eval_chain(p, s) : eval_stack(p, s);
 }

@@ -10,10 +10,10 @@
 
 /* ---- which rules are about what ---- */
 
-static int list__add(struct rule_list *list, const struct rule *r)
+static int list__add(struct rule_list *list, const struct ready_rule *r)
 {
-	const struct rule **grown =
-		reallocarray(list->rules, list->n + 1, sizeof(const struct rule *));
+	const struct ready_rule **grown =
+		reallocarray(list->rules, list->n + 1, sizeof(const struct ready_rule *));
 
 	if (!grown)
 		return -ENOMEM;
@@ -49,22 +49,95 @@ static bool rule__speaks_of(const struct rule *r, unsigned fact)
 	return does;
 }
 
-static int judge__sort(struct check *k, const struct rule *r)
-{
-	unsigned i;
-	int err = 0, has;
+/* ---- rules made ready ---- */
 
+static void ready__free(struct ready_rule *r)
+{
+	size_t i;
+
+	program__free(&r->condition);
+	for (i = 0; i < r->nneeds; i++)
+		program__free(&r->needs[i]);
+	free(r->needs);
+}
+
+static bool is_always(const struct program *p, double value)
+{
+	double constant;
+
+	return program__is_constant(p, &constant) && constant == value;
+}
+
+/* In a call without events nothing was counted, and its block is in no memory that it got. */
+static bool is_zero_if_quiet(const struct insn *load)
+{
+	return load->source == SOURCE_CALL ||
+	       (load->source == SOURCE_FACT && load->index == FACT_FRESH);
+}
+
+static int ready__make(struct ready_rule *ready, const struct rule *r, fact_known_fn *is_zero)
+{
+	struct program *need;
+	size_t i;
+	int err;
+
+	ready->rule = r;
+	ready->needs = calloc(r->nneeds + 1, sizeof(*ready->needs));
+	if (!ready->needs)
+		return -ENOMEM;
+	err = program__shorten(&r->condition, is_zero, &ready->condition);
+	for (i = 0; !err && i < r->nneeds; i++) {
+		need = &ready->needs[ready->nneeds];
+		err = program__shorten(&r->needs[i].is_met, is_zero, need);
+		if (!err && is_always(need, 1))
+			program__free(need);
+		else
+			ready->nneeds++;
+	}
+	return err;
+}
+
+/* Whether a rule can come to say anything, even that it was looked at. */
+static bool ready__matters(const struct ready_rule *ready)
+{
+	return ready->rule->clause == CLAUSE_NEVER || ready->rule->clause == CLAUSE_COUNT ||
+	       !is_always(&ready->condition, 0);
+}
+
+static int judge__sort_call(struct check *k, unsigned op, bool has_block,
+			    const struct ready_rule *loud, const struct ready_rule *quiet)
+{
+	struct rule_list *lists = k->by_op[op][has_block];
+	int err = 0;
+
+	if (!rule__is_about(loud->rule, op, has_block))
+		return 0;
+	if (ready__matters(loud))
+		err = list__add(&lists[LOUD], loud);
+	if (!err && ready__matters(quiet))
+		err = list__add(&lists[QUIET], quiet);
+	return err;
+}
+
+static int judge__sort(struct check *k, size_t number)
+{
+	struct ready_rule *loud = &k->ready[LOUD][number], *quiet = &k->ready[QUIET][number];
+	const struct rule *r = &k->contract->rules[number];
+	unsigned i;
+	int err = ready__make(loud, r, NULL), has;
+
+	if (!err)
+		err = ready__make(quiet, r, is_zero_if_quiet);
 	for (i = HEAP_MALLOC; !err && i < HEAP_OPS; i++)
 		for (has = 0; !err && has < 2; has++)
-			if (rule__is_about(r, i, has))
-				err = list__add(&k->by_op[i][has], r);
+			err = judge__sort_call(k, i, has, loud, quiet);
 	for (i = 0; !err && i <= VMCALLS; i++)
 		if (r->subject.kinds & 1U << i)
-			err = list__add(&k->by_kind[i], r);
+			err = list__add(&k->by_kind[i], loud);
 	if (!err && r->clause == CLAUSE_ALWAYS)
-		err = list__add(&k->always, r);
+		err = list__add(&k->always, loud);
 	if (!err && (r->subject.scope == SCOPE_PROCESS || r->clause == CLAUSE_COUNT))
-		err = list__add(&k->by_end, r);
+		err = list__add(&k->by_end, loud);
 	k->tracks_pages |= rule__speaks_of(r, FACT_RESIDENT) ||
 			   rule__speaks_of(r, FACT_RESIDENT_PEAK);
 	return err;
@@ -79,36 +152,48 @@ int judge__prepare(struct check *k)
 	if (!c)
 		return 0;
 	k->verdicts = calloc(c->nrules, sizeof(*k->verdicts));
-	if (!k->verdicts)
+	for (i = 0; i < LOUDNESSES; i++)
+		k->ready[i] = calloc(c->nrules, sizeof(*k->ready[i]));
+	if (!k->verdicts || !k->ready[LOUD] || !k->ready[QUIET])
 		return -ENOMEM;
 	for (i = 0; !err && i < c->nrules; i++) {
 		k->verdicts[i].rule = &c->rules[i];
-		err = judge__sort(k, &c->rules[i]);
+		err = judge__sort(k, i);
 	}
 	return err;
 }
 
+static void verdict__free(struct verdict *v)
+{
+	unsigned i;
+
+	for (i = 0; i < v->nexamples; i++) {
+		free(v->examples[i].comm);
+		free(v->examples[i].why);
+		free(v->examples[i].events);
+		free(v->examples[i].stack);
+	}
+}
+
 void judge__free(struct check *k)
 {
-	size_t n = k->verdicts ? k->contract->nrules : 0, i;
-	unsigned j;
+	size_t n = k->contract ? k->contract->nrules : 0, i;
+	unsigned j, loud;
 
-	for (i = 0; i < n; i++)
-		for (j = 0; j < k->verdicts[i].nexamples; j++) {
-			struct example *e = &k->verdicts[i].examples[j];
-
-			free(e->comm);
-			free(e->why);
-			free(e->events);
-			free(e->stack);
-		}
+	for (i = 0; k->verdicts && i < n; i++)
+		verdict__free(&k->verdicts[i]);
 	free(k->verdicts);
-	for (i = 0; i < HEAP_OPS; i++) {
-		free(k->by_op[i][0].rules);
-		free(k->by_op[i][1].rules);
+	for (loud = 0; loud < LOUDNESSES; loud++) {
+		for (i = 0; k->ready[loud] && i < n; i++)
+			ready__free(&k->ready[loud][i]);
+		free(k->ready[loud]);
+		for (j = 0; j < HEAP_OPS; j++) {
+			free(k->by_op[j][0][loud].rules);
+			free(k->by_op[j][1][loud].rules);
+		}
 	}
-	for (i = 0; i <= VMCALLS; i++)
-		free(k->by_kind[i].rules);
+	for (j = 0; j <= VMCALLS; j++)
+		free(k->by_kind[j].rules);
 	free(k->by_end.rules);
 	free(k->always.rules);
 }
@@ -116,6 +201,11 @@ void judge__free(struct check *k)
 static size_t rule__number(const struct check *k, const struct rule *r)
 {
 	return (size_t)(r - k->contract->rules);
+}
+
+static bool rule__is_in(const struct rule *r, int phase)
+{
+	return r->phase == PHASE_ANY || r->phase == phase;
 }
 
 /* ---- examples ---- */
@@ -279,17 +369,17 @@ static void judge__broken(struct check *k, const struct rule *r, const struct si
 }
 
 /* All needs, once the condition holds. */
-static void judge__needs(struct check *k, const struct rule *r, const struct sight *s)
+static void judge__needs(struct check *k, const struct ready_rule *ready, struct verdict *v,
+			 const struct sight *s)
 {
-	struct verdict *v = &k->verdicts[rule__number(k, r)];
 	bool unknown = false;
 	double met;
 	size_t i;
 
-	for (i = 0; i < r->nneeds; i++) {
-		met = eval(&r->needs[i].is_met, s);
+	for (i = 0; i < ready->nneeds; i++) {
+		met = eval(&ready->needs[i], s);
 		if (met == 0) {
-			judge__broken(k, r, s, NULL);
+			judge__broken(k, ready->rule, s, NULL);
 			return;
 		}
 		unknown |= isnan(met);
@@ -305,8 +395,10 @@ static bool life__first_known(const struct life *l, const struct rule *r)
 }
 
 /* One subject, in the right phase. */
-static void judge__subject(struct check *k, struct life *l, const struct rule *r, struct sight *s)
+static void judge__subject(struct check *k, struct life *l, const struct ready_rule *ready,
+			   struct sight *s)
 {
+	const struct rule *r = ready->rule;
 	size_t number = rule__number(k, r);
 	struct verdict *v = &k->verdicts[number];
 	double applies;
@@ -314,7 +406,7 @@ static void judge__subject(struct check *k, struct life *l, const struct rule *r
 	s->of_phase = r->phase != PHASE_ANY;
 	if (r->clause == CLAUSE_FIRST && (l->had_first[number] || !life__first_known(l, r)))
 		return;
-	applies = r->condition.count ? eval(&r->condition, s) : 1;
+	applies = ready->condition.count ? eval(&ready->condition, s) : 1;
 	if (isnan(applies)) {
 		v->undecided++;
 		return;
@@ -338,28 +430,26 @@ static void judge__subject(struct check *k, struct life *l, const struct rule *r
 		break;
 	}
 	if (applies != 0)
-		judge__needs(k, r, s);
+		judge__needs(k, ready, v, s);
 }
 
 void judge__call(struct check *k, struct thread *t)
 {
 	struct call *c = &t->call;
 	struct life *l = t->life;
-	const struct rule_list *list = &k->by_op[HEAP_AUX_OP(c->r.h.aux)][c->r.arg != 0];
+	enum loudness loudness = c->nevents ? LOUD : QUIET;
+	const struct rule_list *list = &k->by_op[HEAP_AUX_OP(c->r.h.aux)][c->r.arg != 0][loudness];
 	struct sight s = {.life = l, .thread = t, .call = c, .now_ns = k->now_ns};
 	size_t i;
 
 	if (c->r.h.flags & HEAP_ABANDONED)
 		return;
 	for (i = 0; i < list->n; i++)
-		if (list->rules[i]->phase == PHASE_ANY || list->rules[i]->phase == c->phase)
+		if (rule__is_in(list->rules[i]->rule, c->phase))
 			judge__subject(k, l, list->rules[i], &s);
-	for (i = 0; i < k->always.n; i++) {
-		const struct rule *r = k->always.rules[i];
-
-		if ((r->phase == PHASE_ANY || r->phase == l->phase) && !l->unseen)
-			judge__subject(k, l, r, &s);
-	}
+	for (i = 0; i < k->always.n && !l->unseen; i++)
+		if (rule__is_in(k->always.rules[i]->rule, l->phase))
+			judge__subject(k, l, k->always.rules[i], &s);
 }
 
 void judge__event(struct check *k, struct life *l, const struct thread *t, const struct event *e)
@@ -370,11 +460,10 @@ void judge__event(struct check *k, struct life *l, const struct thread *t, const
 	size_t i;
 
 	for (i = 0; i < list->n; i++) {
-		const struct rule *r = list->rules[i];
+		const struct rule *r = list->rules[i]->rule;
 
-		if (r->where & (e->inside ? WHERE_INSIDE : WHERE_OUTSIDE) &&
-		    (r->phase == PHASE_ANY || r->phase == l->phase))
-			judge__subject(k, l, r, &s);
+		if (r->where & (e->inside ? WHERE_INSIDE : WHERE_OUTSIDE) && rule__is_in(r, l->phase))
+			judge__subject(k, l, list->rules[i], &s);
 	}
 }
 
@@ -415,8 +504,9 @@ static void judge__count(struct check *k, struct life *l, const struct rule *r, 
 }
 
 /* A rule on a whole process, or on its phase that ends. */
-static void judge__process(struct check *k, struct life *l, const struct rule *r)
+static void judge__process(struct check *k, struct life *l, const struct ready_rule *ready)
 {
+	const struct rule *r = ready->rule;
 	struct sight s = {.life = l, .now_ns = k->now_ns, .of_phase = r->phase != PHASE_ANY};
 	uint64_t calls = 0;
 	unsigned i;
@@ -431,7 +521,7 @@ static void judge__process(struct check *k, struct life *l, const struct rule *r
 	else if (r->clause == CLAUSE_COUNT)
 		judge__count(k, l, r, &s);
 	else
-		judge__subject(k, l, r, &s);
+		judge__subject(k, l, ready, &s);
 }
 
 void judge__end(struct check *k, struct life *l, bool of_phase)
@@ -441,9 +531,9 @@ void judge__end(struct check *k, struct life *l, bool of_phase)
 	if (l->shares_mm || !l->is_used)
 		return;
 	for (i = 0; i < k->by_end.n; i++) {
-		const struct rule *r = k->by_end.rules[i];
+		const struct rule *r = k->by_end.rules[i]->rule;
 
 		if (of_phase ? r->phase == l->phase : r->phase == PHASE_ANY)
-			judge__process(k, l, r);
+			judge__process(k, l, k->by_end.rules[i]);
 	}
 }

@@ -39,6 +39,8 @@ enum opcode {
 	OP_MAX,
 	OP_SKIP_IF_FALSE, /* the rest of an "and" cannot change it: go on at `to`; nothing is taken */
 	OP_SKIP_IF_TRUE,
+	OP_LOAD_WITH, /* of shortened programs: the fact, with a number behind it; then `with` */
+	OP_WITH, /* likewise the topmost value, with a number */
 };
 
 struct insn {
@@ -46,13 +48,15 @@ struct insn {
 	uint8_t source; /* OP_LOAD: enum source */
 	uint16_t index; /* OP_LOAD: of the fact; OP_SKIP_*: where to */
 	uint8_t type; /* OP_LOAD: enum value_type */
-	double value; /* OP_CONSTANT */
+	uint8_t with; /* OP_LOAD_WITH, OP_WITH: the operation */
+	double value; /* OP_CONSTANT; the number of the last two */
 };
 
 struct program {
 	struct insn *code;
 	size_t count, room;
 	unsigned depth, deepest; /* of the stack: at the end, and anywhere */
+	bool is_chain; /* shortened: nothing but facts and comparisons joined by "and" */
 };
 
 /* 0, -ENOMEM, or -E2BIG when it would need too much of the stack. */
@@ -63,6 +67,13 @@ int program__operate(struct program *p, enum opcode op);
 /* Whether it is nothing but a number. */
 bool program__is_constant(const struct program *p, double *value);
 void program__free(struct program *p);
+
+/*
+ * The same expression for where the facts that is_zero says so of are 0 (NULL: of none), in fewer
+ * instructions. out is to be freed. 0 or -ENOMEM.
+ */
+typedef bool fact_known_fn(const struct insn *load);
+int program__shorten(const struct program *p, fact_known_fn *is_zero, struct program *out);
 
 double operate(enum opcode op, double a, double b);
 

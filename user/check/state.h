@@ -107,16 +107,28 @@ struct sight {
 	uint64_t now_ns;
 };
 
+/* A rule as it is held against things. */
+struct ready_rule {
+	const struct rule *rule;
+	struct program condition; /* empty: none */
+	struct program *needs;
+	size_t nneeds;
+};
+
 struct rule_list {
-	const struct rule **rules;
+	const struct ready_rule **rules;
 	size_t n;
 };
+
+/* Most calls are quiet: nothing happened in them, and so most of what rules speak of is 0. */
+enum loudness { LOUD, QUIET, LOUDNESSES };
 
 struct check {
 	const struct contract *contract; /* NULL: only to learn */
 	const struct check_printer *printer;
 	struct verdict *verdicts; /* of each rule */
-	struct rule_list by_op[HEAP_OPS][2]; /* of calls; second: does it have a block already */
+	struct ready_rule *ready[LOUDNESSES]; /* of each rule; QUIET: for a call without events */
+	struct rule_list by_op[HEAP_OPS][2][LOUDNESSES]; /* second: does it have a block already */
 	struct rule_list by_kind[VMCALLS + 1]; /* of events */
 	struct rule_list by_end; /* of processes: judged at the end of a life or phase */
 	struct rule_list always;
