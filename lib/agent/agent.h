@@ -63,7 +63,8 @@
 	F(_ZdaPvm, delete_array_sized)                                       \
 	F(_ZdaPvSt11align_val_t, delete_array_aligned)                       \
 	F(_ZdaPvSt11align_val_tRKSt9nothrow_t, delete_array_aligned_nothrow) \
-	F(_ZdaPvmSt11align_val_t, delete_array_sized_aligned)
+	F(_ZdaPvmSt11align_val_t, delete_array_sized_aligned)                \
+	F(__cxa_allocate_exception, allocate_exception)
 
 enum next_index {
 #define NEXT_INDEX(symbol, name) NEXT_##name,
@@ -84,6 +85,9 @@ static inline void *next__get(enum next_index which)
 
 	return PRODUCER_LIKELY(f != NULL) ? f : next__find(which);
 }
+
+/* Likewise, where the library that has the code at `caller` looks for it. */
+void *next__find_for(enum next_index which, const void *caller);
 
 /* Whether the allocator itself defines this C++ operator. */
 bool next__is_allocators(enum next_index which);

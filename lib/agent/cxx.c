@@ -4,7 +4,8 @@
  * alignment, size or nothrow as the form has it.
  *
  * An operator new may throw, through our frame. Our personality routine ends the call then; it
- * has no landing pad and needs nothing of a C++ library, which a C program has not got.
+ * has no landing pad and needs nothing of a C++ library, which a C program has not got. The memory of
+ * the exception is asked for before that, and freed by whoever catches it: it is no part of the call.
  */
 #include "lib/agent/agent.h"
 
@@ -17,6 +18,7 @@
 
 typedef void *new_fn(size_t size, size_t b, size_t c);
 typedef void delete_fn(void *p, size_t b, size_t c);
+typedef void *exception_fn(size_t size);
 
 #define UNWIND_CLEANUP_PHASE 2 /* of the Itanium ABI */
 #define UNWIND_CONTINUE 8
@@ -43,14 +45,24 @@ ONE_PIECE static void *tell_new(new_fn *next, unsigned op, size_t size, size_t b
 {
 	struct producer_thread *t = producer__self();
 	enum call_way way;
+	uint64_t start;
 	void *p;
 
 	__asm__ volatile(".cfi_personality 0x1b, _agent_personality");
 	way = call__begin(t, __builtin_frame_address(0), op, size, NULL);
 	if (way != CALL_TOLD)
 		return call__untold(t, way, next(size, b, c));
+	start = t->start;
 	call__enter(t);
 	p = next(size, b, c);
+	/* It has thrown and caught an exception itself, and so has been told as one that failed. */
+	if (PRODUCER_UNLIKELY(t->start != start)) {
+		if (!p)
+			return NULL;
+		way = call__begin(t, __builtin_frame_address(0), op, size, NULL);
+		if (way != CALL_TOLD)
+			return call__untold(t, way, p);
+	}
 	call__leave(t);
 	call__whose(t, next);
 	call__made(t, op, p, size,
@@ -127,3 +139,17 @@ DELETE(_ZdaPvm, delete_array_sized, HEAP_DELETE_ARRAY, b, 0)
 DELETE(_ZdaPvSt11align_val_t, delete_array_aligned, HEAP_DELETE_ARRAY, 0, b)
 DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, delete_array_aligned_nothrow, HEAP_DELETE_ARRAY, 0, b)
 DELETE(_ZdaPvmSt11align_val_t, delete_array_sized_aligned, HEAP_DELETE_ARRAY, b, c)
+
+AGENT_PUBLIC void *__cxa_allocate_exception(size_t size)
+{
+	exception_fn *next = (exception_fn *)next__get(NEXT_allocate_exception);
+
+	/* A library that has C++'s own linked in, and was loaded by somebody who shows it to nobody. */
+	if (!next)
+		next = (exception_fn *)next__find_for(NEXT_allocate_exception,
+						      __builtin_return_address(0));
+	if (!next)
+		__builtin_trap();
+	call__throw(producer__self());
+	return next(size);
+}

@@ -53,6 +53,24 @@ void *next__find(enum next_index which)
 	return f;
 }
 
+void *next__find_for(enum next_index which, const void *caller)
+{
+	void *library, *f = NULL;
+	Dl_info info;
+
+	if (looking)
+		return NULL;
+	looking = true;
+	if (dladdr(caller, &info) && info.dli_fname) {
+		library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+		f = library ? dlsym(library, names[which]) : NULL;
+	}
+	while (!f && dlerror())
+		;
+	looking = false;
+	return f;
+}
+
 bool next__is_allocators(enum next_index which)
 {
 	static int8_t known[NEXT_COUNT]; /* 1: yes, -1: no */

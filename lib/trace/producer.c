@@ -175,7 +175,10 @@ static void producer__abandon(struct producer_thread *t)
 	call__leave(t);
 	if (t->generation == _producer.p.generation && t->ring && !t->told && t->start) {
 		call__over(t);
-		producer__put_wide(t, t->op, 0, 0, 0, 0, HEAP_ABANDONED);
+		if (t->inside & INSIDE_THROWS && (t->op == HEAP_NEW || t->op == HEAP_NEW_ARRAY))
+			call__made(t, t->op, NULL, 1, RING_FAILED);
+		else
+			producer__put_wide(t, t->op, 0, 0, 0, 0, HEAP_ABANDONED);
 	}
 	t->inside = 0;
 }

@@ -63,7 +63,8 @@ struct producer {
 };
 
 #define INSIDE_CALL 1 /* in a call, or at work for one */
-#define INSIDE_SUSPECT 2 /* that a longjmp may have left */
+#define INSIDE_SUSPECT 2 /* that a longjmp or an exception may have left */
+#define INSIDE_THROWS 4 /* it was an exception */
 
 /* A thread's. call is first: the kernel side reads it. */
 struct producer_thread {
@@ -367,6 +368,15 @@ static inline void call__escape(struct producer_thread *t)
 		return;
 	t->inside |= INSIDE_SUSPECT;
 	call__leave(t);
+}
+
+/* An exception begins: likewise, and a function that is left by it has failed. */
+static inline void call__throw(struct producer_thread *t)
+{
+	if (!t->inside)
+		return;
+	t->inside |= INSIDE_THROWS;
+	call__escape(t);
 }
 
 #endif /* MEMTRACE_PRODUCER_H */

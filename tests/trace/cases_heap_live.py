@@ -105,9 +105,8 @@ def resident_memory_has_owners():
     expect("kept by the allocator", parts["retained"], (own["blocks"] - own["freed"]) * 16)
 
 
-@case
-def a_call_s_kernel_events_are_indented_under_it():
-    run = memtrace(HEAP, "--stream", "--", prog("heap_cost"), 4)
+def expect_indented(plane):
+    run = memtrace(plane, "--stream", "--", prog("heap_cost"), 4)
     lines = run.err.splitlines()
     calls = [i for i, line in enumerate(lines) if re.search(r"\] malloc\(262144\) = 0x", line)]
     expect("mallocs", len(calls), 4)
@@ -117,6 +116,11 @@ def a_call_s_kernel_events_are_indented_under_it():
     frees = [i for i, line in enumerate(lines)
              if re.search(r"\] free\(", line) and re.search(r"\]   munmap\(", lines[i + 1])]
     expect("frees with a munmap under them", len(frees), 2)
+
+
+@case
+def a_call_s_kernel_events_are_indented_under_it():
+    expect_indented(HEAP)
 
 
 @case
