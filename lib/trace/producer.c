@@ -169,7 +169,8 @@ static bool on_signal_stack(void)
 	return !sys__call(SYS_sigaltstack, 0, &now, 0) && now.ss_flags & SS_ONSTACK;
 }
 
-/* The call that this thread is in will not return. */
+/* The call that this thread is in will not return. What throws without having returned a block has
+ * failed. */
 static void producer__abandon(struct producer_thread *t)
 {
 	call__leave(t);
@@ -207,12 +208,15 @@ static bool producer__find_slot(struct producer_thread *t)
 		struct ring_slot *s = &p->slots[i];
 		uint32_t nobody = 0;
 
-		if (__atomic_load_n(&s->owner, __ATOMIC_RELAXED) ||
-		    !__atomic_compare_exchange_n(&s->owner, &nobody, tid, false, __ATOMIC_ACQUIRE,
-						 __ATOMIC_RELAXED))
+		if (__atomic_load_n(&s->owner, __ATOMIC_ACQUIRE))
 			continue;
-		if (!s->used)
+		/* Before it is taken: the collector looks no further than to the first that is not, and
+		 * whoever finds it taken takes one behind it. */
+		if (!__atomic_load_n(&s->used, __ATOMIC_RELAXED))
 			__atomic_store_n(&s->used, 1, __ATOMIC_RELEASE);
+		if (!__atomic_compare_exchange_n(&s->owner, &nobody, tid, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_ACQUIRE))
+			continue;
 		t->slot = s;
 		t->ring = p->rings + ring__first(i, p->wide, p->records, p->few_records);
 		t->mask = (i < p->wide ? p->records : p->few_records) - 1;

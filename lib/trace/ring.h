@@ -96,7 +96,8 @@ struct ring_slot {
 	uint64_t tail; /* read so far: stored with release by the collector */
 	uint64_t pad2[7];
 	uint32_t owner; /* gettid() of the thread; 0: free. Taken by compare-and-swap */
-	uint32_t used; /* 1 once any thread had it: the collector looks no further than the last such */
+	uint32_t used; /* 1 before any thread has it: the collector looks no further than the first
+			* that is not */
 	uint64_t pad3[7];
 	uint64_t lost[HEAP_OPS]; /* not written because the ring was full, by function */
 	uint64_t nested; /* calls inside others: not told */
