@@ -65,6 +65,10 @@ enum rec_kind {
 
 #define OWNER_TICKS (1ULL << 63)
 
+/* The sixth argument of a call that a producer (lib/trace/ring.h) makes for itself: of madvise(2), which
+ * has not so many, and of mmap(2) of anonymous memory, which does not look at it. */
+#define CALL_OF_PRODUCER 0x6d745f72696e6000ULL /* "mt_rin"; whole pages */
+
 /* rec.flags of REC_BRK .. REC_MPROTECT */
 #define CALL_COMPAT (1 << 0) /* made through the 32-bit system call table */
 

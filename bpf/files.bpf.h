@@ -36,7 +36,8 @@ static long path__step(__u32 i, struct path_walk *w)
 	long got;
 
 	root = BPF_CORE_READ(m, mnt.mnt_root);
-	if (d == root || d == parent) {
+	/* What is in no directory, such as a memfd, has a name all the same; that is all. */
+	if (d == root || (d == parent && pos)) {
 		up = BPF_CORE_READ(m, mnt_parent);
 		if (up == m || d != root) {
 			w->flags = 0;

@@ -134,6 +134,7 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 {
 	struct session *s = ctx;
 	union ring_owned copy;
+	bool ours;
 	int err;
 
 	if (s->ring)
@@ -143,7 +144,9 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 		session__meet(s, r->tgid);
 	if (r->kind == REC_FAULT)
 		session__look_up(s, (const struct rec_fault *)r);
-	if (s->o->stream)
+	/* What memtrace does within the process is in the report, and nowhere else. */
+	ours = s->ring && (s->o->stream || s->checking) && model__is_agents(s->model, r);
+	if (s->o->stream && !ours)
 		session__fail(s, live__stream_before(s, r));
 	/* What there is to say of a process must be said while the model has it. */
 	if (s->checking && (r->kind == REC_EXIT || r->kind == REC_EXEC))
@@ -155,9 +158,9 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 		s->malformed++;
 	else if (err)
 		session__fail(s, err);
-	if (s->o->stream)
+	if (s->o->stream && !ours)
 		session__fail(s, live__stream_after(s, r));
-	if (s->checking && r->kind != REC_EXIT && r->kind != REC_EXEC && err != -EBADMSG)
+	if (s->checking && !ours && r->kind != REC_EXIT && r->kind != REC_EXEC && err != -EBADMSG)
 		session__fail(s, checking__take(s, r));
 	session__note_code(s, r);
 	if (s->plane && r->kind != REC_EXIT)
@@ -326,6 +329,9 @@ static int session__begin(struct session *s)
 	s->start_ns = clock__now();
 	s->stream.start_ns = s->start_ns;
 	s->model = model__new(s->start_ns);
+	if (s->model && s->ring && ring_plane__library(s->ring) &&
+	    model__set_agent(s->model, ring_plane__library(s->ring)))
+		return EXIT_FAIL;
 	if (s->model)
 		model__set_sampling(s->model, o->sample_bytes);
 	s->names = s->model ? names__new(s->model) : NULL;

@@ -139,6 +139,13 @@ static int map_segment(struct producer *p, int fd, uint64_t bytes)
 	return 0;
 }
 
+/* Told as the tracer's doing, not the program's. */
+static int wipe_on_fork(void *at, size_t bytes)
+{
+	return (int)sys__call6(SYS_madvise, (long)at, (long)bytes, MADV_WIPEONFORK, 0, 0,
+			       CALL_OF_PRODUCER);
+}
+
 int producer__attach(struct producer *p)
 {
 	static const char name[] = RING_MEMFD_NAME;
@@ -150,9 +157,9 @@ int producer__attach(struct producer *p)
 	fd = (int)sys__call(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0);
 	if (fd < 0)
 		return fd;
-	err = (int)sys__call(SYS_madvise, &_producer, sizeof(_producer), MADV_WIPEONFORK);
+	err = wipe_on_fork(&_producer, sizeof(_producer));
 	if (!err)
-		err = (int)sys__call(SYS_madvise, &own, sizeof(own), MADV_WIPEONFORK);
+		err = wipe_on_fork(&own, sizeof(own));
 	if (!err) {
 		bytes = offer_until_answered(
 			fd, (int64_t)((uintptr_t)&producer__self()->call - thread__self()));

@@ -11,7 +11,7 @@ struct capture _capture;
 static void *reserve(size_t bytes)
 {
 	long at = sys__call6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, (long)CALL_OF_PRODUCER);
 
 	return at < 0 && at > -4096 ? NULL : (void *)at;
 }

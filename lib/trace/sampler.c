@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "bpf/event.h"
 #include "lib/trace/sys.h"
 
 #define SLOTS (1UL << SAMPLED_SLOTS_LOG2)
@@ -60,7 +61,8 @@ void sampled__prepare(struct sampled *set)
 	if (set->filter)
 		return;
 	at = sys__call6(SYS_mmap, 0, (long)(SLOTS * sizeof(*set->slots) + FILTER),
-			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+			PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			(long)CALL_OF_PRODUCER);
 	if (at < 0 && at > -4096)
 		return;
 	set->slots = (uint64_t *)at;

@@ -93,7 +93,7 @@ def resident_memory_has_owners():
     rss, own = run.report["rss"], run.result
     parts = rss["parts"]
     expect("parts", sorted(parts), sorted(("live", "retained", "allocator", "direct_mmap", "file",
-                                           "stack", "other", "unknown")))
+                                           "stack", "other", "unknown", "agent")))
     expect_between("sum of the parts", sum(parts.values()), int(rss["kernel_bytes"] * 0.99),
                    int(rss["kernel_bytes"] * 1.01))
     live = (own["blocks"] - own["freed"]) * (own["block_bytes"] - 16)

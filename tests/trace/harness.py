@@ -426,10 +426,12 @@ def check_balance(report, lossy=False):
     for kind, lost in events["lost_by"].items():
         if kind in events["by_kind"]:
             expect("lost_by.%s" % kind, lost, events["by_kind"][kind]["lost"])
+    # The program's, and what memtrace's agent does within it.
+    both = [part for part in (report["kernel"], report["agent"]) if part]
     for name in CALLS:
-        check_counted(report, name, report["kernel"][name]["calls"])
-    faults = report["kernel"]["faults"]
-    check_counted(report, "fault", faults["minor"] + faults["major"])
+        check_counted(report, name, sum(part[name]["calls"] for part in both))
+    check_counted(report, "fault", sum(part["faults"]["minor"] + part["faults"]["major"]
+                                       for part in both))
     if not lossy:
         expect("events lost", events["lost"], 0)
     check_faults(report["kernel"]["faults"])

@@ -32,6 +32,31 @@ static void assert_fits(const char *text, unsigned width)
 	}
 }
 
+static void what_is_memtraces_own_is_one_line(void **state)
+{
+	static const char line[] =
+		"\n  beside that, memtrace's agent: 12 calls, 649.0 MiB mapped, 40 faults, - resident\n";
+	struct view_opts wide = narrow;
+	struct fixture x;
+	struct report *r = fixture__make(&x);
+	struct capture c;
+
+	(void)state;
+	wide.width = 0;
+	assert_null(strstr(text_of(&c, r, &wide), "agent"));
+	r->has_agent = true;
+	r->agent.call[CALL_MMAP].calls = 9;
+	r->agent.call[CALL_MADVISE].calls = 3;
+	r->agent.faults.minor = 39;
+	r->agent.faults.major = 1;
+	r->agent.mapped_bytes = 649 * MIB;
+	r->agent.resident_bytes = UNKNOWN;
+	/* The kernel's count of a process has its faults in it. */
+	x.processes[0].agent.faults.minor = 16;
+	assert_contains(text_of(&c, r, &wide), line);
+	assert_contains(text_of(&c, r, &wide), "memtrace's agent's the kernel's own counts are");
+}
+
 static void the_report_says_it_all(void **state)
 {
 	struct fixture x;
@@ -483,6 +508,7 @@ static void a_full_disk_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_memtraces_own_is_one_line),
 		cmocka_unit_test(the_report_says_it_all),
 		cmocka_unit_test(places_have_their_stacks),
 		cmocka_unit_test(cut_tables_say_so),

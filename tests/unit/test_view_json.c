@@ -208,6 +208,31 @@ static void unknown_is_null_and_zero_is_zero(void **state)
 	EXPECT(&r, list);
 }
 
+static void what_is_memtraces_own_is_apart(void **state)
+{
+	static const struct expectation list[] = {
+		{"d['agent']['mmap']['calls']", "9"},
+		{"d['agent']['faults']['minor']", "40"},
+		{"[d['agent']['mapped_bytes'], d['agent']['resident_bytes']]", "[680525824, 1258291]"},
+		{"d['processes'][0]['agent']['resident_bytes']", "null"},
+		{"d['processes'][1]['agent']", "null"},
+		{"d['rss']['parts']['agent']", "1258291"},
+		{"'agent' in d['regions']", "false"},
+	};
+	struct fixture x;
+	struct report *r = fixture__make(&x);
+
+	(void)state;
+	r->has_agent = x.processes[0].has_agent = true;
+	r->agent.call[CALL_MMAP].calls = 9;
+	r->agent.faults.minor = 40;
+	r->agent.mapped_bytes = 649 * MIB;
+	r->agent.resident_bytes = r->parts.agent = 1258291;
+	r->parts.live = 0;
+	x.processes[0].agent.resident_bytes = UNKNOWN;
+	EXPECT(r, list);
+}
+
 static void exit_statuses_are_the_shell_s(void **state)
 {
 	static const struct expectation list[] = {
@@ -263,6 +288,7 @@ int main(void)
 		cmocka_unit_test(sites_are_whole),
 		cmocka_unit_test(losses_balance),
 		cmocka_unit_test(unknown_is_null_and_zero_is_zero),
+		cmocka_unit_test(what_is_memtraces_own_is_apart),
 		cmocka_unit_test(exit_statuses_are_the_shell_s),
 		cmocka_unit_test(hostile_names_stay_valid_json),
 		cmocka_unit_test(a_full_disk_is_told),

@@ -34,22 +34,23 @@ static bool call__failed(const struct rec_call *c)
 	return (uint64_t)c->ret >= (uint64_t)-4095;
 }
 
-/* The file of an mmap, as the record before it told; each is told once. */
-static uint32_t mmap__file(struct process *p, const struct rec_call *c)
+/* The file of an mmap; each is told once. */
+static uint32_t mmap__take_file(struct process *p, const struct rec_call *c)
 {
+	uint32_t file = process__mmap_file(p, c);
 	unsigned i;
 
 	for (i = 0; i < MMAPS_UNDER_WAY; i++) {
 		if (p->mmaps[i].tid != c->h.tid || p->mmaps[i].start != (uint64_t)c->ret)
 			continue;
 		p->mmaps[i].tid = 0;
-		return p->mmaps[i].file;
+		break;
 	}
-	return NO_FILE;
+	return file;
 }
 
 /* What a new mapping is: said by its flags and, for a module's bss, by what lies before it. */
-static struct vma mmap__vma(struct process *p, const struct rec_call *c)
+static struct vma mmap__vma(struct process *p, const struct rec_call *c, bool agents)
 {
 	struct vma v = {
 		.start = c->ret,
@@ -57,7 +58,7 @@ static struct vma mmap__vma(struct process *p, const struct rec_call *c)
 		.file = NO_FILE,
 		.kind = VMA_ANON,
 		.prot = c->arg[2] & 7,
-		.flags = c->owner ? VMA_BY_ALLOCATOR : 0,
+		.flags = (c->owner ? VMA_BY_ALLOCATOR : 0) | (agents ? VMA_AGENT : 0),
 	};
 	const struct vma *before;
 
@@ -66,7 +67,7 @@ static struct vma mmap__vma(struct process *p, const struct rec_call *c)
 	if (!(c->arg[3] & MAP_ANONYMOUS)) {
 		v.kind = VMA_FILE;
 		v.offset = c->arg[5];
-		v.file = mmap__file(p, c);
+		v.file = mmap__take_file(p, c);
 		return v;
 	}
 	if (c->arg[3] & (MAP_STACK | MAP_GROWSDOWN))
@@ -153,9 +154,9 @@ static int call__partial(struct process *p, const struct rec_call *c)
 	return gap < end ? space__protect(&p->space, c->arg[0], gap, c->arg[2]) : 0;
 }
 
-/* A call that succeeded. */
+/* A call that succeeded. agents: memtrace's own. */
 static int call__effect(struct process *p, const struct rec_call *c, struct call_stats *s,
-			struct place *place)
+			struct place *place, bool agents)
 {
 	uint64_t len = page_up(c->arg[1]);
 	struct vma v;
@@ -167,7 +168,11 @@ static int call__effect(struct process *p, const struct rec_call *c, struct call
 		len = mmap__length(c);
 		s->bytes += len;
 		place->mapped_bytes += len;
-		v = mmap__vma(p, c);
+		v = mmap__vma(p, c, agents);
+		if (agents && v.prot & PROT_EXEC) {
+			p->agent_code = v.start;
+			p->agent_code_end = v.end;
+		}
 		return space__map(&p->space, &v, c->h.ts_ns);
 	case REC_MUNMAP:
 		s->bytes += len;
@@ -178,17 +183,21 @@ static int call__effect(struct process *p, const struct rec_call *c, struct call
 	case REC_MPROTECT:
 		s->bytes += len;
 		return space__protect(&p->space, c->arg[0], c->arg[0] + len, c->arg[2]);
-	default:
+	default: /* madvise */
 		s->bytes += len;
-		return 0;
+		if (c->arg[2] != MADV_DONTFORK && c->arg[2] != MADV_DOFORK)
+			return 0;
+		return space__flag(&p->space, c->arg[0], c->arg[0] + len, VMA_DONT_FORK,
+				   c->arg[2] == MADV_DONTFORK);
 	}
 }
 
 int model__call(struct model *m, struct process *p, const struct rec_call *c)
 {
 	unsigned which = c->h.kind - REC_BRK;
-	struct call_stats *s = &p->r.call[which];
-	struct place *place = model__place(m, p, c->stack_id, c->ip);
+	bool agents = process__is_agents_call(m, p, c);
+	struct call_stats *s = agents ? &p->r.agent.call[which] : &p->r.call[which];
+	struct place *place = agents ? &m->agents : model__place(m, p, c->stack_id, c->ip);
 	uint64_t took = c->h.ts_ns > c->start_ns ? c->h.ts_ns - c->start_ns : 0;
 	int err = 0;
 
@@ -203,11 +212,12 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 		s->failed++;
 		err = call__partial(p, c);
 	} else {
-		err = call__effect(p, c, s, place);
+		err = call__effect(p, c, s, place, agents);
 		model__account(m, p);
 		model__sample_mapped(m, c->h.ts_ns);
 	}
-	return err ? err : model__heap_call(m, p, c, took);
+	p->r.has_agent |= agents;
+	return err || agents ? err : model__heap_call(m, p, c, took);
 }
 
 static void region__fault(struct process *p, enum region_class class, bool major)
@@ -225,6 +235,8 @@ void process__classify_early(struct model *m, struct process *p)
 	for (i = 0; i < p->nearly; i++) {
 		const struct vma *v = space__touch(&p->space, p->early[i].addr);
 
+		if (v && v->flags & VMA_AGENT)
+			continue; /* only a record that lies makes one so late */
 		region__fault(p, v ? model__class(m, v) : REGION_UNKNOWN, p->early[i].major);
 	}
 	p->nearly = 0;
@@ -269,15 +281,19 @@ static void fault__count_access(struct fault_stats *s, const struct rec_fault *f
 
 int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
 {
-	struct fault_stats *s = &p->r.faults;
-	struct place *place = model__place(m, p, f->stack_id, f->ip);
-	bool major = f->h.flags & FAULT_MAJOR;
+	bool major = f->h.flags & FAULT_MAJOR, agents;
+	struct fault_stats *s;
+	struct place *place;
 	const struct vma *v;
 
-	if (!place)
-		return -ENOMEM;
 	/* execve at work: it is in the new image, we are still in the old one. */
 	v = f->ip ? space__touch(&p->space, f->addr) : NULL;
+	agents = process__is_agents_fault(p, f, v);
+	s = agents ? &p->r.agent.faults : &p->r.faults;
+	place = agents ? &m->agents : model__place(m, p, f->stack_id, f->ip);
+	if (!place)
+		return -ENOMEM;
+	p->r.has_agent |= agents;
 	m->last.has_vma = v != NULL;
 	if (v) {
 		m->last.vma_kind = v->kind;
@@ -299,6 +315,8 @@ int model__fault(struct model *m, struct process *p, const struct rec_fault *f)
 	else
 		s->user++;
 	fault__count_access(s, f, v, place);
+	if (agents)
+		return 0;
 	if (!v && p->nearly < EARLY_FAULTS)
 		p->early[p->nearly++] = (struct early_fault){f->addr, major};
 	else

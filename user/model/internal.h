@@ -29,6 +29,7 @@ struct process {
 	unsigned next_mmap;
 	struct hmap places; /* stack id -> place number, as long as no code moves */
 	uint32_t places_at; /* space.code_changes that `places` is for */
+	uint64_t agent_code, agent_code_end; /* where the agent's code is mapped; 0: nowhere */
 	uint64_t counted_mapped, counted_heap; /* its part in the model's totals */
 	uint64_t snapshot_ns;
 	struct early_fault early[EARLY_FAULTS];
@@ -47,6 +48,7 @@ struct file {
 	uint64_t ino;
 	uint32_t dev;
 	bool is_code; /* some process has mapped it executable */
+	bool is_agents; /* the agent, or a ring plane's segment */
 	bool has_generation; /* not when only its mapping was seen */
 	uint32_t generation; /* of the inode */
 	char *path;
@@ -97,6 +99,8 @@ struct model {
 	struct hmap threads; /* tid -> struct thread_call * */
 	struct thread_call *last_thread;
 	struct model_last last;
+	char *agent; /* the path of the library that is preloaded; NULL: none is */
+	struct place agents; /* of memtrace's own events, which no report shows */
 	struct heap_hook *hooks; /* strings are ours, malloc'ed */
 	size_t nhooks, hooks_room;
 };
@@ -116,6 +120,16 @@ struct place *model__heap_place(struct model *m, struct process *p, uint64_t sta
 int model__call(struct model *m, struct process *p, const struct rec_call *c);
 int model__fault(struct model *m, struct process *p, const struct rec_fault *f);
 void process__classify_early(struct model *m, struct process *p);
+
+/* agent.c: whether a path is that of memtrace's own memory, and whether an event is its own. */
+bool model__is_agents_path(const struct model *m, const char *path);
+bool process__is_agents_call(const struct model *m, const struct process *p,
+			     const struct rec_call *c);
+/* v: the mapping that the fault was in, or NULL. */
+bool process__is_agents_fault(const struct process *p, const struct rec_fault *f,
+			      const struct vma *v);
+/* The file of an mmap, as the record before it told; NO_FILE: it told of none. */
+uint32_t process__mmap_file(const struct process *p, const struct rec_call *c);
 
 /* Bring the totals up to date with a process's space. */
 void model__account(struct model *m, struct process *p);

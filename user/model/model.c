@@ -56,6 +56,7 @@ void model__free(struct model *m)
 		process__free(m->processes[i]);
 	for (i = 0; i < m->nfiles; i++)
 		free(m->files[i].path);
+	free(m->agent);
 	for (i = 0; i < m->nplaces; i++) {
 		free(m->places[i].steps);
 		free(m->places[i].heap);
@@ -88,14 +89,21 @@ static uint64_t *model__find_file(struct model *m, uint64_t ino, uint32_t dev, u
 	return NULL;
 }
 
+static void model__name_file(const struct model *m, struct file *f, const char *path)
+{
+	f->path = strdup(path);
+	f->is_agents = model__is_agents_path(m, path);
+}
+
 static uint32_t model__new_file(struct model *m, uint64_t key, uint64_t ino, uint32_t dev,
 				const char *path)
 {
 	if (array__grow(&m->files, &m->files_room, m->nfiles, sizeof(*m->files)) ||
 	    hmap__set(&m->by_vnode, key, m->nfiles))
 		return NO_FILE;
-	m->files[m->nfiles] =
-		(struct file){.ino = ino, .dev = dev, .path = path ? strdup(path) : NULL};
+	m->files[m->nfiles] = (struct file){.ino = ino, .dev = dev};
+	if (path)
+		model__name_file(m, &m->files[m->nfiles], path);
 	return m->nfiles++;
 }
 
@@ -106,7 +114,7 @@ uint32_t model__file(struct model *m, uint64_t ino, uint32_t dev, const char *pa
 	if (!found)
 		return model__new_file(m, key, ino, dev, path);
 	if (!m->files[*found].path && path)
-		m->files[*found].path = strdup(path);
+		model__name_file(m, &m->files[*found], path);
 	return *found;
 }
 
@@ -202,11 +210,17 @@ void model__account(struct model *m, struct process *p)
 	m->heap_bytes += heap - p->counted_heap;
 	p->counted_mapped = mapped;
 	p->counted_heap = heap;
+	if (p->space.agent_bytes && !p->borrows_space) {
+		p->r.has_agent = true;
+		if (p->space.agent_bytes > p->r.agent.mapped_bytes)
+			p->r.agent.mapped_bytes = p->space.agent_bytes;
+	}
 }
 
 static void process__set_space(struct model *m, struct process *p, bool known)
 {
 	space__clear(&p->space);
+	p->agent_code = p->agent_code_end = 0;
 	p->has_space = known;
 	p->borrows_space = false;
 	model__account(m, p);
@@ -253,6 +267,7 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 	p->r.rss_bytes = p->r.rss_peak_bytes = UNKNOWN;
 	p->r.heap.before_blocks = p->r.heap.before_bytes = UNKNOWN;
 	p->r.heap.before_at_most = UNKNOWN;
+	p->r.agent.resident_bytes = UNKNOWN;
 	for (i = 0; i < REGION_CLASSES; i++)
 		p->r.regions[i].mappings = p->r.regions[i].bytes = p->r.regions[i].resident_bytes =
 			UNKNOWN;
@@ -307,6 +322,8 @@ int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v)
 	if (v->kind == VMA_FILE && v->prot & PROT_EXEC && v->file < m->nfiles)
 		m->files[v->file].is_code = true;
 	known.flags |= VMA_BEFORE;
+	if (v->kind == VMA_FILE && v->file < m->nfiles && m->files[v->file].is_agents)
+		known.flags |= VMA_AGENT;
 	if (space__map(&p->space, &known, 0))
 		return -ENOMEM;
 	model__account(m, p);
@@ -336,6 +353,10 @@ static int model__take_fork(struct model *m, const struct rec_fork *f)
 	if (space__copy(&child->space, &p->space) ||
 	    process__heap_fork(child, p, f->h.flags & FORK_SHARES_MM))
 		return -ENOMEM;
+	if (!child->borrows_space && space__drop_not_forked(&child->space))
+		return -ENOMEM;
+	child->agent_code = p->agent_code;
+	child->agent_code_end = p->agent_code_end;
 	model__account(m, child);
 	model__sample_mapped(m, f->h.ts_ns);
 	return 0;
@@ -587,6 +608,8 @@ const struct vma *model__find(const struct model *m, pid_t pid, uint64_t addr)
 
 enum region_class model__class(const struct model *m, const struct vma *v)
 {
+	if (v->flags & VMA_AGENT)
+		return REGION_AGENT;
 	switch ((enum vma_kind)v->kind) {
 	case VMA_HEAP:
 		return REGION_HEAP;

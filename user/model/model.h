@@ -39,6 +39,18 @@ const char *model__file_path(const struct model *m, uint32_t file); /* NULL: not
 uint64_t model__file_ino(const struct model *m, uint32_t file);
 uint32_t model__file_dev(const struct model *m, uint32_t file);
 
+/* The library that is preloaded into what is traced, by its path: what is of it is not the program's.
+ * 0 or -ENOMEM. */
+int model__set_agent(struct model *m, const char *path);
+
+/* Whether a system call or fault that is about to be applied is memtrace's own. */
+bool model__is_agents(const struct model *m, const struct rec *r);
+
+/* Bytes of [start, end) that are memtrace's own in a process; *other: the first mapping there that is
+ * not, or NULL. */
+uint64_t model__agents_bytes(const struct model *m, pid_t pid, uint64_t start, uint64_t end,
+			     const struct vma **other);
+
 bool model__knows(const struct model *m, pid_t pid);
 const char *model__comm(const struct model *m, pid_t pid); /* "?" when not known */
 const char *model__exe(const struct model *m, pid_t pid); /* NULL when not known */

@@ -229,7 +229,7 @@ static int report__processes(struct report *r, struct model *m)
 	r->nprocesses = m->nprocesses;
 	for (c = 0; c < REGION_CLASSES; c++)
 		r->regions[c] = (struct region_stats){UNKNOWN, UNKNOWN, UNKNOWN, 0, 0};
-	r->rss_bytes = UNKNOWN;
+	r->rss_bytes = r->agent.resident_bytes = UNKNOWN;
 	memset(&r->heap, 0xff, sizeof(r->heap));
 	memset(&r->parts, 0xff, sizeof(r->parts));
 	for (i = 0; i < m->nprocesses; i++) {
@@ -245,6 +245,8 @@ static int report__processes(struct report *r, struct model *m)
 		SUM(&r->call, &p->r.call);
 		SUM(&r->faults, &p->r.faults);
 		SUM(&r->regions, &p->r.regions);
+		SUM(&r->agent, &p->r.agent);
+		r->has_agent |= p->r.has_agent;
 		SUM(&r->rss_bytes, &p->r.rss_bytes);
 	}
 	report__heap_totals(r, m);

@@ -55,7 +55,8 @@ enum region_class {
 	REGION_FILE,
 	REGION_OTHER,
 	REGION_UNKNOWN,
-	REGION_CLASSES
+	REGION_CLASSES,
+	REGION_AGENT = REGION_CLASSES /* memtrace's own: in no figure of the program, see agent_stats */
 };
 extern const char *const region_name[REGION_CLASSES]; /* "text", "data", "heap", "mmap", ... */
 
@@ -174,6 +175,19 @@ struct resident_parts {
 	uint64_t direct_mmap; /* anonymous memory that the program itself mapped */
 	uint64_t file, stack, other;
 	uint64_t unknown; /* was there at attach: blocks of before, or free, or neither */
+	uint64_t agent; /* memtrace's own */
+};
+
+/*
+ * What memtrace itself does within a process, by the ring plane: its agent's and the segments'
+ * mappings, faults on them, calls that make or change them or come from the agent's code. In none
+ * of the program's figures; both together are the kernel's.
+ */
+struct agent_stats {
+	struct call_stats call[VMCALLS];
+	struct fault_stats faults;
+	uint64_t mapped_bytes; /* at most */
+	uint64_t resident_bytes; /* at the end; UNKNOWN when the process was gone */
 };
 
 struct process_report {
@@ -193,6 +207,8 @@ struct process_report {
 	uint64_t rss_bytes, rss_peak_bytes;
 	struct region_stats regions[REGION_CLASSES];
 	uint64_t mapped_bytes; /* at the end, by the model */
+	bool has_agent; /* what follows is not all zero */
+	struct agent_stats agent;
 	struct heap_stats heap;
 	const struct allocator *allocators; /* who serves malloc, in the order they were found */
 	size_t nallocators;
@@ -233,6 +249,8 @@ struct report {
 	struct call_stats call[VMCALLS];
 	struct fault_stats faults;
 	struct region_stats regions[REGION_CLASSES];
+	bool has_agent; /* in any process */
+	struct agent_stats agent;
 	uint64_t rss_bytes; /* sum of what is known; UNKNOWN when nothing is */
 	uint64_t rss_parts_direct_mmap, rss_parts_heap, rss_parts_file, rss_parts_stack,
 		rss_parts_other, rss_parts_unknown; /* UNKNOWN when rss_bytes is */

@@ -64,6 +64,8 @@ static uint64_t *resident__rest(struct resident *r, enum region_class class, con
 {
 	struct resident_parts *parts = &r->p->r.parts;
 
+	if (class == REGION_AGENT || (v && v->flags & VMA_AGENT))
+		return &parts->agent;
 	switch (class) {
 	case REGION_STACK:
 		return &parts->stack;

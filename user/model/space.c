@@ -69,7 +69,10 @@ static void space__account(struct space *s, const struct vma *v, int sign)
 {
 	uint64_t bytes = v->end - v->start;
 
-	s->mapped_bytes += sign * bytes;
+	if (v->flags & VMA_AGENT)
+		s->agent_bytes += sign * bytes;
+	else
+		s->mapped_bytes += sign * bytes;
 	if (v->kind == VMA_HEAP)
 		s->heap_bytes += sign * bytes;
 	if (v->prot & PROT_EXEC)
@@ -238,6 +241,59 @@ int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 			break;
 	}
 	return 0;
+}
+
+int space__flag(struct space *s, uint64_t start, uint64_t end, uint8_t flag, bool on)
+{
+	size_t i, first;
+
+	if (start >= end)
+		return 0;
+	if (space__split(s, start) || space__split(s, end))
+		return -ENOMEM;
+	first = space__at(s, start);
+	for (i = first; i < s->count && space__vma(s, i)->start < end; i++) {
+		struct vma *v = space__vma(s, i);
+
+		v->flags = on ? v->flags | flag : v->flags & ~flag;
+	}
+	while (i + 1 > first) {
+		space__merge(s, i);
+		if (!i--)
+			break;
+	}
+	return 0;
+}
+
+int space__drop_not_forked(struct space *s)
+{
+	size_t i = s->count;
+
+	while (i-- > 0) {
+		const struct vma *v = space__vma(s, i);
+
+		if (v->flags & VMA_DONT_FORK && space__cut(s, v->start, v->end))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+uint64_t space__agents(const struct space *s, uint64_t start, uint64_t end, const struct vma **other)
+{
+	uint64_t bytes = 0;
+	size_t i;
+
+	*other = NULL;
+	for (i = space__at(s, start); i < s->count && space__vma(s, i)->start < end; i++) {
+		const struct vma *v = space__vma(s, i);
+
+		if (v->flags & VMA_AGENT)
+			bytes += (v->end < end ? v->end : end) -
+				 (v->start > start ? v->start : start);
+		else if (!*other)
+			*other = v;
+	}
+	return bytes;
 }
 
 void space__mark_blocks(struct space *s, uint64_t addr)

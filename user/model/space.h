@@ -21,6 +21,9 @@ enum vma_kind { VMA_ANON, VMA_HEAP, VMA_STACK, VMA_BSS, VMA_SPECIAL, VMA_FILE };
 #define VMA_BY_ALLOCATOR (1 << 3) /* mapped inside an allocator call */
 #define VMA_HAS_BLOCKS (1 << 4) /* a block was given out in it, now or before */
 #define VMA_BEFORE (1 << 5) /* was there when memtrace attached */
+#define VMA_AGENT \
+	(1 << 6) /* memtrace's own within the process: its agent, a ring plane's segment */
+#define VMA_DONT_FORK (1 << 7) /* madvise(MADV_DONTFORK): a child has none of it */
 
 #define NO_FILE UINT32_MAX
 
@@ -40,7 +43,8 @@ struct space {
 	struct vma *vmas; /* use space__vma() */
 	size_t count, room;
 	size_t hole; /* before this mapping is what of the room is free */
-	uint64_t mapped_bytes, heap_bytes;
+	uint64_t mapped_bytes, heap_bytes; /* of the program's mappings */
+	uint64_t agent_bytes; /* of those with VMA_AGENT */
 	uint32_t code_changes; /* grows when executable code was mapped or unmapped */
 	/* The last mmaps: a munmap that began before one of them returned cannot be meant for it. */
 	struct {
@@ -81,6 +85,15 @@ struct space_move {
 	uint64_t began_ns, ended_ns;
 };
 int space__move(struct space *s, const struct space_move *move);
+
+/* Set or clear flags of the mappings in [start, end). 0 or -ENOMEM. */
+int space__flag(struct space *s, uint64_t start, uint64_t end, uint8_t flag, bool on);
+
+/* What a child does not get: mappings with VMA_DONT_FORK go. 0 or -ENOMEM. */
+int space__drop_not_forked(struct space *s);
+
+/* Bytes of [start, end) with VMA_AGENT; *other: the first mapping there without it, or NULL. */
+uint64_t space__agents(const struct space *s, uint64_t start, uint64_t end, const struct vma **other);
 
 /* Set VMA_PRE_FORK on all private mappings. */
 void space__mark_forked(struct space *s);

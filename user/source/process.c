@@ -310,6 +310,10 @@ struct owners {
 	struct resident *resident;
 	enum region_class class;
 	struct pagemap *pages;
+	/* Of a mapping that is the agent's in part: the kernel joins its data with what lies behind. */
+	const struct model *model;
+	pid_t pid;
+	uint64_t agents, agents_resident;
 };
 
 static void owners__pages(void *ctx, uint64_t start, uint64_t end)
@@ -319,11 +323,51 @@ static void owners__pages(void *ctx, uint64_t start, uint64_t end)
 	resident__pages(o->resident, o->class, start, end);
 }
 
+static void owners__agents_pages(void *ctx, uint64_t start, uint64_t end)
+{
+	struct owners *o = ctx;
+	const struct vma *other;
+
+	o->agents_resident += model__agents_bytes(o->model, o->pid, start, end, &other);
+}
+
+/* A line of smaps begins: what mapping it is. known: as the model has it, or NULL. */
+static void owners__classify(struct owners *o, struct process_report *p, const struct vma *v,
+			     const struct vma *known)
+{
+	const struct vma *other;
+
+	o->agents = model__agents_bytes(o->model, o->pid, v->start, v->end, &other);
+	if (o->agents == v->end - v->start)
+		known = NULL;
+	else if (o->agents)
+		known = other;
+	o->class = o->agents && !known ? REGION_AGENT : model__class(o->model, known ? known : v);
+	o->agents_resident = 0;
+	if (o->class != REGION_AGENT)
+		region__add(&p->regions[o->class], v->end - v->start - o->agents, 0);
+}
+
+/* And so much of it is resident. */
+static void owners__count(struct owners *o, struct process_report *p, const struct vma *v,
+			  uint64_t bytes)
+{
+	if (o->class == REGION_AGENT)
+		o->agents_resident = bytes;
+	else if (o->agents && o->pages)
+		pagemap__each(o->pages, v->start, v->end, bytes, owners__agents_pages, o);
+	if (o->agents)
+		p->agent.resident_bytes += o->agents_resident;
+	if (o->class != REGION_AGENT)
+		p->regions[o->class].resident_bytes += bytes - o->agents_resident;
+}
+
 static void owners__mapping(struct owners *o, const struct vma *v, uint64_t bytes)
 {
 	if (!o->resident || !bytes)
 		return;
-	if (!o->pages || !resident__wants_pages(o->class) ||
+	if (!o->pages || (!resident__wants_pages(o->class) && o->agents_resident == 0) ||
+	    o->class == REGION_AGENT ||
 	    pagemap__each(o->pages, v->start, v->end, bytes, owners__pages, o))
 		resident__sum(o->resident, o->class, bytes);
 }
@@ -331,7 +375,7 @@ static void owners__mapping(struct owners *o, const struct vma *v, uint64_t byte
 int process__residency(struct model *m, pid_t pid, struct process_report *p)
 {
 	struct maps_line *l = calloc(2, sizeof(*l)), *now, *before, *swap;
-	struct owners o = {.class = REGION_UNKNOWN};
+	struct owners o = {.class = REGION_UNKNOWN, .model = m, .pid = pid};
 	FILE *f = proc_open(pid, "smaps");
 	const struct vma *known;
 	char *line = NULL;
@@ -352,9 +396,10 @@ int process__residency(struct model *m, pid_t pid, struct process_report *p)
 	}
 	for (i = 0; i < REGION_CLASSES; i++)
 		p->regions[i].mappings = p->regions[i].bytes = p->regions[i].resident_bytes = 0;
+	p->agent.resident_bytes = 0;
 	while (getline(&line, &room, f) > 0) {
 		if (sscanf(line, "Rss: %" SCNu64, &kb) == 1) {
-			p->regions[o.class].resident_bytes += kb * 1024;
+			owners__count(&o, p, &before->vma, kb * 1024);
 			owners__mapping(&o, &before->vma, kb * 1024);
 			continue;
 		}
@@ -363,8 +408,7 @@ int process__residency(struct model *m, pid_t pid, struct process_report *p)
 		/* The model saw how a mapping came to be and knows better than its line can tell. */
 		maps_line__classify(now, before, m);
 		known = model__find(m, pid, now->vma.start);
-		o.class = model__class(m, known ? known : &now->vma);
-		region__add(&p->regions[o.class], now->vma.end - now->vma.start, 0);
+		owners__classify(&o, p, &now->vma, known);
 		swap = now;
 		now = before;
 		before = swap;

@@ -62,6 +62,21 @@ static void put_faults(struct json *j, const struct fault_stats *f)
 	json__close(j, '}');
 }
 
+/* What is memtrace's own; null where nothing of it is in a process. */
+static void put_agent(struct json *j, bool has, const struct agent_stats *a)
+{
+	if (!has) {
+		json__null(j, "agent");
+		return;
+	}
+	json__open(j, "agent", '{');
+	put_calls(j, a->call);
+	put_faults(j, &a->faults);
+	json__u64(j, "mapped_bytes", a->mapped_bytes);
+	json__u64(j, "resident_bytes", a->resident_bytes);
+	json__close(j, '}');
+}
+
 static void put_kernel(struct json *j, const struct call_stats *call, const struct fault_stats *faults)
 {
 	json__open(j, "kernel", '{');
@@ -124,6 +139,7 @@ static void put_process(struct json *j, const struct process_report *p)
 	json__parts(j, &p->parts);
 	json__close(j, '}');
 	put_regions(j, p->regions);
+	put_agent(j, p->has_agent, &p->agent);
 	json__close(j, '}');
 }
 
@@ -265,6 +281,7 @@ int view__json(FILE *out, const struct report *r)
 	json__hooks(&j, r);
 	put_rss(&j, r);
 	put_regions(&j, r->regions);
+	put_agent(&j, r->has_agent, &r->agent);
 	put_mapped(&j, r);
 	json__open(&j, "sites", '[');
 	for (i = 0; i < r->nsites; i++)

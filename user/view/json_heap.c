@@ -198,8 +198,9 @@ void json__hooks(struct json *j, const struct report *r)
 void json__parts(struct json *j, const struct resident_parts *p)
 {
 	JSON_NUMBERS(j, "parts", {"live", p->live}, {"retained", p->retained},
-		     {"allocator", p->allocator}, {"direct_mmap", p->direct_mmap}, {"file", p->file},
-		     {"stack", p->stack}, {"other", p->other}, {"unknown", p->unknown});
+		     {"allocator", p->allocator}, {"direct_mmap", p->direct_mmap},
+		     {"file", p->file}, {"stack", p->stack}, {"other", p->other},
+		     {"unknown", p->unknown}, {"agent", p->agent});
 }
 
 void json__heap_site(struct json *j, const struct site_heap *s)

@@ -224,6 +224,25 @@ static void put_calls(struct sink *s, const struct report *r)
 		put_growth(s, "remapped blocks", &r->call[CALL_MREMAP]);
 }
 
+/* What memtrace did itself, in one line: the figures above and below are the program's. */
+static void put_agent(struct sink *s, const struct report *r, const struct view_opts *o)
+{
+	const struct agent_stats *a = &r->agent;
+	uint64_t calls = 0;
+	char text[256];
+	unsigned i;
+
+	if (!r->has_agent)
+		return;
+	for (i = 0; i < VMCALLS; i++)
+		calls += a->call[i].calls;
+	snprintf(text, sizeof(text),
+		 "beside that, memtrace's agent: %s calls, %s mapped, %s faults, %s resident",
+		 fmt__count(calls).s, fmt__bytes(a->mapped_bytes).s,
+		 fmt__count(a->faults.minor + a->faults.major).s, fmt__bytes(a->resident_bytes).s);
+	text__item(s, text, o->width);
+}
+
 static void put_notes(struct sink *s, const struct report *r, const struct view_opts *o)
 {
 	size_t i;
@@ -262,6 +281,7 @@ int view__text(FILE *out, const struct report *r, const struct view_opts *o)
 	} else {
 		put_calls(&s, r);
 	}
+	put_agent(&s, r, o);
 	text__heap(&s, r, o);
 	text__mapped(&s, r, o);
 	text__faults(&s, r, o);

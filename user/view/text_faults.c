@@ -140,8 +140,8 @@ static void kernel_counts__make(struct kernel_counts *k, const struct report *r)
 		k->told++;
 		k->kernel_minor += p->kernel_minflt;
 		k->kernel_major += p->kernel_majflt;
-		k->minor += p->faults.minor;
-		k->major += p->faults.major;
+		k->minor += p->faults.minor + p->agent.faults.minor;
+		k->major += p->faults.major + p->agent.faults.major;
 	}
 }
 
@@ -182,7 +182,11 @@ static void put_kernel_counts(struct sink *s, const struct report *r, const stru
 	differs = put_difference(s, "minor", k.kernel_minor, k.minor, lossy, o->width);
 	differs |= put_difference(s, "major", k.kernel_major, k.major, lossy, o->width);
 	if (!differs)
-		text__item(s, "the kernel's own counts are the same", o->width);
+		text__item(s,
+			   r->has_agent ?
+				   "with memtrace's agent's the kernel's own counts are the same" :
+				   "the kernel's own counts are the same",
+			   o->width);
 	if (k.told == r->nprocesses)
 		return;
 	snprintf(text, sizeof(text), "(the kernel's counts are known of %s of %s processes)",

@@ -42,6 +42,7 @@ static void put_owners(struct sink *s, const struct report *r)
 		{p->stack, "stacks"},
 		{p->other, "other"},
 		{p->unknown, "not known: there before memtrace, or of no known owner"},
+		{p->agent, "memtrace's agent"},
 	};
 	size_t i;
 
