@@ -23,6 +23,9 @@ int offer_segment(struct uprobe_regs *ctx)
 		.call_at = (__s64)ctx->si,
 	};
 
+	/* The place that is there for its semaphore alone. */
+	if (bpf_get_attach_cookie(ctx))
+		return 0;
 	/* No room: the process goes on after a while, and is not traced. */
 	bpf_ringbuf_output(&ring_offers, &o, sizeof(o), BPF_RB_FORCE_WAKEUP);
 	return 0;

@@ -94,4 +94,45 @@ SAMPLE_INLINE int sample__hits(__u64 *left, __u64 bytes)
 	return 0;
 }
 
+#ifndef __bpf__ /* which has no products of 128 bits */
+
+#define SAMPLE_ONE (1ULL << 32) /* Q32 */
+
+/* exp(-x), Q32. Its part behind the point by the series, whose terms beyond the 13th are below 2^-32. */
+SAMPLE_INLINE __u64 sample__exp_minus(__u64 x)
+{
+	__u64 f = x & (SAMPLE_ONE - 1), s = SAMPLE_ONE, whole = x >> 32;
+	unsigned int k;
+
+	for (k = 13; k; k--)
+		s = SAMPLE_ONE - (f * s >> 32) / k;
+	while (whole-- && s)
+		s = s * 1580030169ULL >> 32; /* exp(-1) */
+	return s;
+}
+
+/*
+ * What an allocation of so many bytes stands for, once it has been sampled: size / (1 - exp(-x)) with
+ * x = size / mean, in bytes. Where x is small 1 - exp(-x) is nearly nothing, so there it is
+ * mean * x / (1 - exp(-x)), by the series of that.
+ */
+SAMPLE_INLINE __u64 sample__stands_for(__u64 size, __u64 mean)
+{
+	__u64 bytes = sample__bytes(size), x, xx, s;
+
+	if (bytes / mean >= 32)
+		return bytes;
+	x = (bytes / mean << 32) + ((bytes % mean << 32) / mean);
+	if (x > SAMPLE_ONE)
+		return (__u64)(((unsigned __int128)bytes << 32) / (SAMPLE_ONE - sample__exp_minus(x)));
+	xx = x * (x >> 1) >> 31;
+	s = SAMPLE_ONE / 1209600 - xx / 47900160;
+	s = SAMPLE_ONE / 30240 - (s * xx >> 32);
+	s = SAMPLE_ONE / 720 - (s * xx >> 32);
+	s = SAMPLE_ONE / 12 - (s * xx >> 32);
+	s = SAMPLE_ONE + (x >> 1) + (s * xx >> 32);
+	return (__u64)(((unsigned __int128)mean * s + SAMPLE_ONE / 2) >> 32);
+}
+#endif
+
 #endif /* MEMTRACE_SAMPLE_H */

@@ -2,7 +2,7 @@
 /*
  * A tracer comes and goes.
  *
- * It has raised the semaphore of _mt_trace_offer(), so the next call makes an empty memfd, passes
+ * It has raised the semaphore of offer(), so the next call makes an empty memfd, passes
  * that function with the descriptor, and waits until the tracer has taken the descriptor (by
  * pidfd_getfd, so across containers), laid the memory out and written its head. From there
  * on it is as for any producer (ring.h). Nobody there: the call goes on after ATTACH_MS at the latest,
@@ -12,7 +12,8 @@
  * gives the memory back. The address space stays for those who are writing just then, until the tracer
  * after the next: nobody can be that late.
  */
-#include "trace.h"
+#include "otel.h"
+#include "usdt.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -50,39 +51,25 @@ static union {
 	char page[PRODUCER_PAGE];
 } own __attribute__((aligned(PRODUCER_PAGE)));
 
+/* Where semaphores stand by custom. bpftrace finds out by this section alone where in the file they are: also
+ * of those that stand elsewhere in the same segment. */
+struct trace_probes _mt_probes __attribute__((section(".probes")));
+
 /*
- * Where a tracer's probe goes. A nop of one byte, which the kernel skips without stepping and
- * does not turn into a call, as it does with longer ones. The arguments are where the note
- * says, whatever the compiler makes of them.
+ * Where a tracer's probes go. Both are passed each time, though nothing is to be told by the second: a child
+ * of a fork has the breakpoints of its parent and the counts, and the kernel takes these back when the child
+ * comes by and nobody traces it.
  */
 __attribute__((noinline, used)) static void offer(int fd, int64_t call_at)
 {
-#if defined(__x86_64__) && !defined(__ILP32__)
-	__asm__ volatile("990:	nop\n"
-			 "	.pushsection .note.stapsdt, \"\", \"note\"\n"
-			 "	.balign 4\n"
-			 "	.4byte 992f - 991f, 994f - 993f, 3\n"
-			 "991:	.asciz \"stapsdt\"\n"
-			 "992:	.balign 4\n"
-			 "993:	.8byte 990b\n"
-			 "	.8byte _.stapsdt.base\n"
-			 "	.8byte %c[semaphore]\n"
-			 "	.asciz \"mtalloc\"\n"
-			 "	.asciz \"offer\"\n"
-			 "	.asciz \"-4@%%edi -8@%%rsi\"\n"
-			 "994:	.balign 4\n"
-			 "	.popsection\n"
-			 "	.ifndef _.stapsdt.base\n"
-			 "	.pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n"
-			 "	.weak _.stapsdt.base\n"
-			 "	.hidden _.stapsdt.base\n"
-			 "_.stapsdt.base: .space 1\n"
-			 "	.size _.stapsdt.base, 1\n"
-			 "	.popsection\n"
-			 "	.endif\n"
-			 :
-			 : "D"(fd), "S"(call_at), [semaphore] "i"(&_mt_fast.tracers)
-			 : "memory");
+#ifdef MT_HAS_PROBES
+	__asm__ volatile(
+		MT_PROBE("mtalloc", "offer", "-4@%%edi -8@%%rsi", "offers")
+			MT_PROBE("mtalloc", "wake", "", "tracers")
+		:
+		: "D"(fd),
+		  "S"(call_at), [offers] "i"(&_mt_probes.offers), [tracers] "i"(&_mt_fast.tracers)
+		: "memory");
 #else
 	(void)fd, (void)call_at;
 #endif
@@ -110,7 +97,7 @@ static uint64_t offer_until_answered(int fd, int64_t call_at)
 			return head.bytes;
 		sys__call(SYS_nanosleep, &nap, 0, 0);
 		now = _mt_os_now_ms();
-	} while (trace__wanted() && now < until);
+	} while (trace__is_asked() && now < until);
 	return 0;
 }
 
@@ -152,7 +139,7 @@ int producer__attach(struct producer *p)
 	uint64_t bytes;
 	int fd, err;
 
-	if (!trace__wanted())
+	if (!trace__is_asked())
 		return -EAGAIN;
 	fd = (int)sys__call(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0);
 	if (fd < 0)
@@ -167,7 +154,7 @@ int producer__attach(struct producer *p)
 	}
 	sys__call(SYS_close, fd, 0, 0);
 	if (err)
-		return trace__wanted() ? err : -EAGAIN;
+		return trace__is_asked() ? err : -EAGAIN;
 	_mt_tracing = true;
 	_mt_fast_switch();
 	return 0;
@@ -190,9 +177,11 @@ static void stop(uint32_t generation)
 		return;
 	if (__atomic_load_n(&p->generation, __ATOMIC_RELAXED) == generation) {
 		__atomic_store_n(&p->generation, GENERATION_NEW, __ATOMIC_RELEASE);
-		_mt_tracing = false;
+		_mt_tracing = trace__wanted();
 		_mt_fast_switch();
 		sampled__clear(&_producer_sampled);
+		if (!_mt_tracing)
+			_mt_otel_clear();
 		if (generation > GENERATION_OFF)
 			give_back(p->segment);
 	}
@@ -204,7 +193,7 @@ bool _mt_trace_goes_on(void)
 	struct producer *p = &_producer.p;
 	uint32_t generation = __atomic_load_n(&p->generation, __ATOMIC_ACQUIRE);
 
-	if (likely(trace__wanted())) {
+	if (likely(trace__is_asked())) {
 		/* The tracer wrote this before its last was seen to be gone, or it is of another one. */
 		if (generation <= GENERATION_OFF ||
 		    likely(!__atomic_load_n(&p->segment->closed, __ATOMIC_RELAXED)))
@@ -213,7 +202,7 @@ bool _mt_trace_goes_on(void)
 			stop(generation);
 		return p->segment->closed == RING_CLOSED_ANEW;
 	}
-	if (generation != GENERATION_NEW || _mt_tracing)
+	if (generation != GENERATION_NEW || (_mt_tracing && !trace__wanted()))
 		stop(generation);
 	return false;
 }

@@ -9,7 +9,7 @@
 #include <pthread.h>
 
 #include "alloc.h"
-#include "trace.h"
+#include "otel.h"
 #include "verify.h"
 
 __thread struct thread _mt_thread = {
@@ -328,6 +328,7 @@ static void in_child(void)
 		if (heaps[i] != _mt_thread.heap && heaps[i]->state == HEAP_ACTIVE)
 			atomic_store(&heaps[i]->state, HEAP_FROZEN);
 	after_fork();
+	_mt_otel_in_child();
 	/* A thread of the child may get the address of one that is not here. */
 	_mt_span_each(disown_frozen, NULL);
 }

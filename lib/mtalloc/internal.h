@@ -490,6 +490,7 @@ struct options {
 	size_t trim_threshold;
 	size_t top_pad;
 	unsigned int decay_ms;
+	size_t sample_bytes; /* of the probes otel_memory; 0: none */
 	int perturb;
 	bool check;
 	bool stats;

@@ -12,6 +12,7 @@
 
 /* Below, mappings would be smaller than what slabs do better. */
 #define THRESHOLD_MIN (SMALL_MAX + 1)
+#define SAMPLE_BYTES_MAX UINT32_MAX
 
 /* As in <malloc.h>, which declares the functions too that are defined here. */
 enum {
@@ -32,6 +33,7 @@ struct options _mt_options = {
 	.trim_threshold = 128 * 1024,
 	.top_pad = 0,
 	.decay_ms = 500,
+	.sample_bytes = (size_t)512 << 10,
 };
 
 /* A number with K, M or G behind it; the end of what was read. */
@@ -97,6 +99,8 @@ static void set_option(const char *text)
 		_mt_options.top_pad = number;
 	else if (starts(text, "decay_ms", &value) && parse_size(value, &number) != value)
 		_mt_options.decay_ms = (unsigned int)number;
+	else if (starts(text, "sample_bytes", &value) && parse_size(value, &number) != value)
+		_mt_options.sample_bytes = number < SAMPLE_BYTES_MAX ? number : SAMPLE_BYTES_MAX;
 	else if (starts(text, "perturb", &value) && parse_size(value, &number) != value)
 		_mt_options.perturb = (int)(number & 0xff);
 	else if (starts(text, "check", &value) && parse_size(value, &number) != value)

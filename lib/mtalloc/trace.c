@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* The calls as records. */
 #include "alloc.h"
-#include "trace.h"
+#include "otel.h"
 
 #include "lib/trace/producer.h"
 
@@ -32,21 +32,21 @@ static inline enum call_way begin(struct producer_thread *t, const void *frame, 
  * An allocation: of `size` bytes by `call`, in `function`. That has jumped here, so whoever called it
  * is this function's caller.
  */
-#define TELL(op, function, size, low, call)                                \
-	do {                                                               \
-		struct producer_thread *t = producer__self();              \
-		enum call_way way = BEGIN(t, op, size, NULL);              \
-		void *made;                                                \
-                                                                           \
-		if (way != CALL_TOLD)                                      \
-			return call__untold(t, way, call);                 \
-		call__enter(t);                                            \
-		made = call;                                               \
-		call__leave(t);                                            \
-		call__whose(t, function);                                  \
-		call__made(t, op, made, size, failed(made, size) | (low)); \
-		call__end(t);                                              \
-		return made;                                               \
+#define TELL(op, function, size, low, call)                                  \
+	do {                                                                 \
+		struct producer_thread *t = producer__self();                \
+		enum call_way way = BEGIN(t, op, size, NULL);                \
+		void *made;                                                  \
+                                                                             \
+		if (way != CALL_TOLD)                                        \
+			return call__untold(t, way, OTEL(NULL, size, call)); \
+		call__enter(t);                                              \
+		made = OTEL(NULL, size, call);                               \
+		call__leave(t);                                              \
+		call__whose(t, function);                                    \
+		call__made(t, op, made, size, failed(made, size) | (low));   \
+		call__end(t);                                                \
+		return made;                                                 \
 	} while (0)
 
 void *_mt_traced_malloc(size_t size)
@@ -82,6 +82,14 @@ void *_mt_traced_pvalloc(size_t size)
 	TELL(HEAP_PVALLOC, mt_pvalloc, size, 0, _mt_real_pvalloc(size));
 }
 
+static int posix_memalign_by(void **block, size_t alignment, size_t size)
+{
+	int err = 0;
+
+	OTEL(NULL, size, (err = _mt_real_posix_memalign(block, alignment, size)) ? NULL : *block);
+	return err;
+}
+
 int _mt_traced_posix_memalign(void **block, size_t alignment, size_t size)
 {
 	struct producer_thread *t = producer__self();
@@ -89,9 +97,9 @@ int _mt_traced_posix_memalign(void **block, size_t alignment, size_t size)
 	int err;
 
 	if (way != CALL_TOLD)
-		return call__untold(t, way, _mt_real_posix_memalign(block, alignment, size));
+		return call__untold(t, way, posix_memalign_by(block, alignment, size));
 	call__enter(t);
-	err = _mt_real_posix_memalign(block, alignment, size);
+	err = posix_memalign_by(block, alignment, size);
 	call__leave(t);
 	call__whose(t, mt_posix_memalign);
 	call__made(t, HEAP_POSIX_MEMALIGN, err ? NULL : *block, size,
@@ -107,9 +115,9 @@ void *_mt_traced_realloc(void *block, size_t size)
 	void *moved;
 
 	if (way != CALL_TOLD)
-		return call__untold(t, way, _mt_real_realloc(block, size));
+		return call__untold(t, way, OTEL(block, size, _mt_real_realloc(block, size)));
 	call__enter(t);
-	moved = _mt_real_realloc(block, size);
+	moved = OTEL(block, size, _mt_real_realloc(block, size));
 	call__leave(t);
 	call__whose(t, mt_realloc);
 	call__moved(t, HEAP_REALLOC, moved, size, failed(moved, size), block, 0);
@@ -127,9 +135,11 @@ void *_mt_traced_reallocarray(void *block, size_t count, size_t size)
 
 	way = BEGIN(t, HEAP_REALLOCARRAY, overflow ? SIZE_MAX : bytes, block);
 	if (way != CALL_TOLD)
-		return call__untold(t, way, _mt_real_reallocarray(block, count, size));
+		return call__untold(t, way,
+				    OTEL(block, overflow ? SIZE_MAX : bytes,
+					 _mt_real_reallocarray(block, count, size)));
 	call__enter(t);
-	moved = _mt_real_reallocarray(block, count, size);
+	moved = OTEL(block, overflow ? SIZE_MAX : bytes, _mt_real_reallocarray(block, count, size));
 	call__leave(t);
 	call__whose(t, mt_reallocarray);
 	call__moved(t, HEAP_REALLOCARRAY, moved, overflow ? UINT64_MAX : bytes,
@@ -144,6 +154,8 @@ static void free_by(unsigned int op, const void *frame, void *block, size_t size
 	struct producer_thread *t = producer__self();
 	enum call_way way = begin(t, frame, op, 0, block);
 
+	if (otel__listened())
+		_mt_otel_free(block);
 	if (way != CALL_TOLD) {
 		_mt_real_free(block);
 		call__ended(t, way);

@@ -2,10 +2,10 @@
 /*
  * Tracing: each call handed over through the ring plane (lib/trace) while somebody wants it.
  *
- * A tracer places a probe on _mt_trace_offer(), which a note of the USDT kind tells of, and with it
- * the kernel raises the probe's semaphore. That is the upper end of the key by which malloc's fast
- * path decodes a link (struct fast): it decodes none any more, and the slow way finds out
- * why. So as long as nobody traces it costs the fast paths nothing. Frees are sent the slow way as
+ * A tracer places probes where notes of the USDT kind tell (usdt.h), and with each the kernel raises
+ * a semaphore: mtalloc:wake's is the upper end of the key by which malloc's fast path decodes a link
+ * (struct fast): it decodes none any more, and the slow way finds out why. The semaphore of mtalloc:offer
+ * says that it is a tracer of this kind. So as long as nobody traces it costs the fast paths nothing. Frees are sent the slow way as
  * in check mode.
  */
 #ifndef MTALLOC_TRACE_H
@@ -15,12 +15,23 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Calls are handed over: what the fast path of free is to be kept from. */
+/* Somebody is told of calls: what the fast path of free is to be kept from. */
 extern bool _mt_tracing;
 
+/* Somebody wants to be told: of all calls by the ring plane, or of samples (otel.h). */
 static inline bool trace__wanted(void)
 {
 	return unlikely(atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed));
+}
+
+struct trace_probes {
+	_Atomic uint16_t offers; /* tracers of the ring plane, counted by the kernel */
+};
+extern struct trace_probes _mt_probes;
+
+static inline bool trace__is_asked(void)
+{
+	return atomic_load_explicit(&_mt_probes.offers, memory_order_relaxed);
 }
 
 /* The functions as they are called, */

@@ -84,6 +84,21 @@ static void a_weight_makes_up_for_the_chance(void **state)
 		}
 }
 
+/* What a producer says in bytes is what the model's weight says. */
+static void bytes_stood_for_are_the_weights_bytes(void **state)
+{
+	(void)state;
+	for (uint64_t mean = 1; mean <= 1ULL << 32; mean += mean / 3 + 1)
+		for (uint64_t size = 0; size < 1ULL << 46; size += size / 5 + 1) {
+			double want = (double)sample__bytes(size) / chance(sample__bytes(size), mean);
+			double got = (double)sample__stands_for(size, mean);
+
+			if (fabs(got - want) > 1 + want * 1e-8)
+				fail_msg("%lu bytes, one sample in %lu: stands for %.0f, not %.3f",
+					 size, mean, got, want);
+		}
+}
+
 /* Allocations of mixed sizes, sampled as the BPF program does it: sums over many runs. */
 static void sums_are_unbiased(void **state)
 {
@@ -159,6 +174,7 @@ int main(void)
 		cmocka_unit_test(a_logarithm_is_near_the_true_one),
 		cmocka_unit_test(the_chance_of_a_size_is_exact),
 		cmocka_unit_test(a_weight_makes_up_for_the_chance),
+		cmocka_unit_test(bytes_stood_for_are_the_weights_bytes),
 		cmocka_unit_test(sums_are_unbiased),
 		cmocka_unit_test(the_stated_error_is_the_scatter),
 		cmocka_unit_test(an_allocation_of_nothing_counts_as_one),

@@ -21,7 +21,7 @@
 
 struct asked {
 	pid_t pid;
-	struct bpf_link *link;
+	struct bpf_link *link, *wake;
 	bool answered;
 	char name[PATH_BYTES]; /* of the module */
 };
@@ -174,17 +174,28 @@ static bool process__filters(pid_t pid)
 
 static void offers__remove(struct ring_offers *o, size_t i)
 {
+	/* Who listens to the allocator's other probes is told from us by the difference. */
+	bpf_link__destroy(o->list[i].wake);
 	bpf_link__destroy(o->list[i].link);
 	pthread_mutex_lock(&o->lock);
 	o->list[i] = o->list[--o->n];
 	pthread_mutex_unlock(&o->lock);
 }
 
+/* A probe, whose semaphore is raised with it; quiet: it tells nothing. 0 or -errno. */
+static int offers__place(struct ring_offers *o, pid_t pid, const char *path, uint64_t offset,
+			 uint64_t semaphore, bool quiet, struct bpf_link **link)
+{
+	struct bpf_uprobe_opts opts = {
+		.sz = sizeof(opts), .ref_ctr_offset = semaphore, .bpf_cookie = quiet};
+
+	*link = bpf_program__attach_uprobe_opts(o->program, pid, path, offset, &opts);
+	return *link ? 0 : -errno;
+}
+
 int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *probe)
 {
-	struct bpf_uprobe_opts opts = {.sz = sizeof(opts), .ref_ctr_offset = probe->semaphore};
 	struct asked *grown, *a;
-	struct bpf_link *link;
 	char path[64];
 	int err;
 
@@ -210,9 +221,10 @@ int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *
 	snprintf(a->name, sizeof(a->name), "%s", probe->name);
 	pthread_mutex_unlock(&o->lock);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", probe->file);
-	link = bpf_program__attach_uprobe_opts(o->program, pid, path, probe->offset, &opts);
-	err = link ? 0 : -errno;
-	o->list[o->n - 1].link = link;
+	a = &o->list[o->n - 1];
+	err = offers__place(o, pid, path, probe->offset, probe->semaphore, false, &a->link);
+	if (!err && probe->wake)
+		err = offers__place(o, pid, path, probe->wake, probe->wake_semaphore, true, &a->wake);
 	if (err)
 		offers__remove(o, o->n - 1);
 	return err;

@@ -56,6 +56,7 @@ struct ring_probe {
 	int file;
 	const char *name;
 	uint64_t offset, semaphore; /* in the file */
+	uint64_t wake, wake_semaphore; /* the same of one that has to be there as well; 0: none */
 };
 
 /* With .attach: ask a process whose allocator has such a probe. 0, or -errno: it has to be traced

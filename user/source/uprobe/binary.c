@@ -173,18 +173,25 @@ static int binary__read_tables(struct binary *b, Elf *elf, char *const *extra, s
 static void binary__read_probe(struct binary *b, Elf *elf, const char *note, size_t bytes,
 			       uint64_t base)
 {
-	static const char names[] = "mtalloc\0offer";
-	uint64_t addr[3];
+	static const char offer[] = "mtalloc\0offer", wake[] = "mtalloc\0wake";
+	uint64_t addr[3], *to, *semaphore;
 
-	if (bytes < sizeof(addr) + sizeof(names) ||
-	    memcmp(note + sizeof(addr), names, sizeof(names)) != 0)
+	if (bytes < sizeof(addr))
 		return;
 	memcpy(addr, note, sizeof(addr));
+	note += sizeof(addr);
+	bytes -= sizeof(addr);
+	if (bytes >= sizeof(offer) && !memcmp(note, offer, sizeof(offer)))
+		to = &b->offer, semaphore = &b->semaphore;
+	else if (bytes >= sizeof(wake) && !memcmp(note, wake, sizeof(wake)))
+		to = &b->wake, semaphore = &b->wake_semaphore;
+	else
+		return;
 	if (base)
 		addr[0] += base - addr[1];
-	if (!segment__offset(elf, addr[0], PF_X, &b->offer) ||
-	    !segment__offset(elf, addr[2], PF_W, &b->semaphore))
-		b->offer = 0;
+	if (!segment__offset(elf, addr[0], PF_X, to) ||
+	    !segment__offset(elf, addr[2], PF_W, semaphore))
+		*to = 0;
 }
 
 /* Notes of user space probes, as systemtap and others have them. */

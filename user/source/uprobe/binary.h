@@ -52,8 +52,9 @@ struct binary {
 	bool unwinds; /* has code that exceptions pass through */
 	bool is_static; /* a program without interpreter */
 	/* Where an allocator offers to hand its calls over, and the semaphore that is to be raised for it, in the
-	 * file (lib/mtalloc/attach.c); 0: it does not. */
+	 * file (lib/mtalloc/attach.c); 0: it does not. And where another is that has to be raised with it. */
 	uint64_t offer, semaphore;
+	uint64_t wake, wake_semaphore;
 	char allocator[32]; /* "glibc", "jemalloc", ...; empty: not known by its symbols */
 };
 

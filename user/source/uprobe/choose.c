@@ -190,13 +190,14 @@ static void choose__explain(struct choices *c, struct module *const *modules)
 			 program->path);
 }
 
-/* The program's own probes, of a file that has both of them. */
-static int choose__contract(struct choices *c, struct module *const *modules)
+/* The program's own probes, of a file that has both of them; with `preferred` not those of an allocator
+ * that hands its calls over, and takes samples as it is asked to. */
+static int choose__contract(struct choices *c, struct module *const *modules, bool preferred)
 {
 	for (size_t i = 0; modules[i]; i++) {
 		struct module *m = modules[i];
 
-		if (!binary__find(&m->binary, "otel_memory:alloc") ||
+		if ((preferred && m->binary.offer) || !binary__find(&m->binary, "otel_memory:alloc") ||
 		    !binary__find(&m->binary, "otel_memory:free"))
 			continue;
 		for (size_t j = 0; j < m->binary.nentries; j++)
@@ -215,7 +216,7 @@ int choose(struct choices *c, struct module *const *modules, const char *allocat
 
 	memset(c, 0, sizeof(*c));
 	if (contract != CONTRACT_NEVER)
-		err = choose__contract(c, modules);
+		err = choose__contract(c, modules, contract == CONTRACT_PREFERRED);
 	if (err)
 		choices__free(c);
 	if (err || c->n)

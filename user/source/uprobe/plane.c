@@ -293,7 +293,12 @@ static bool plane__ask(struct plane *p, struct traced *t, const struct module *m
 
 	if (t->asked || t->nattached || !m || !m->binary.offer || !p->o.ask)
 		return t->asked;
-	probe = (struct ring_probe){m->fd, m->path, m->binary.offer, m->binary.semaphore};
+	probe = (struct ring_probe){.file = m->fd,
+				    .name = m->path,
+				    .offset = m->binary.offer,
+				    .semaphore = m->binary.semaphore,
+				    .wake = m->binary.wake,
+				    .wake_semaphore = m->binary.wake_semaphore};
 	err = p->o.ask(p->o.sink_ctx, t->pid, &probe);
 	if (err)
 		log__debug("process %d: it is not asked to hand its calls over: %s", t->pid,
