@@ -198,8 +198,8 @@ def without_the_heap_plane_its_figures_are_unknown():
     expect("kinds of sites", {s["kind"] for s in run.report["sites"]}, {"kernel"})
 
 
-def before(threads, blocks):
-    run = attach("heap_before", threads, blocks, opts=(HEAP,))
+def before(threads, blocks, *more):
+    run = attach("heap_before", threads, blocks, *more, opts=(HEAP,))
     heap = run.report["heap"]
     found = heap["live_before_attach"]
     expect_true("the heap could be walked", found, heap)
@@ -208,10 +208,10 @@ def before(threads, blocks):
     return run, found
 
 
-def expect_before(threads, blocks):
+def expect_before(threads, blocks, *more):
     """Beside what libc itself keeps, which a program that keeps nothing shows."""
-    _, idle = before(threads, 1)
-    run, found = before(threads, blocks)
+    _, idle = before(threads, 1, *more)
+    run, found = before(threads, blocks, *more)
     expect("blocks", found["blocks"] - idle["blocks"], run.result["blocks"])
     expect("bytes", found["bytes"] - idle["bytes"], run.result["bytes"])
     expect_match("the line", run.out, r"beside that, live before the attach: [0-9.]+ \S+ in [0-9,]+ blocks")
@@ -226,6 +226,12 @@ def what_lived_before():
 @case
 def what_lived_before_in_several_arenas():
     expect_before(3, 20000)
+
+
+@case
+def what_lived_before_in_heaps_that_were_left():
+    """What malloc could not free at a heap's end says that it is in use, and is no block."""
+    expect_before(2, 10, 2)
 
 
 @case

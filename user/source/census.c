@@ -266,7 +266,11 @@ static int walk__chunks(struct walk *w, uint64_t at, uint64_t end, uint64_t top)
 		if (err)
 			return err;
 		size = head & ~FLAGS;
-		if (!top && end - at <= 2 * CHUNK_LEAST && size <= 2 * WORD)
+		/*
+		 * The first mark is a chunk of 16 bytes, or, where too little was left to be freed, of all
+		 * but the last 16, and says that it is in use. The second mark is of size 0.
+		 */
+		if (!top && size <= CHUNK_LEAST && end - at == size + 2 * WORD)
 			return 0;
 		if (size < CHUNK_LEAST || size % ALIGN || size > end - at || head & 2)
 			return -EAGAIN;
