@@ -11,6 +11,7 @@
 
 #include "user/checking.h"
 #include "user/live.h"
+#include "user/model/advice.h"
 #include "user/util/log.h"
 
 #define SETTLE_NS \
@@ -279,6 +280,8 @@ int finish__report(struct session *s)
 	r->sample_bytes = s->o->sample_bytes;
 	finish__parts(r);
 	finish__notes(s, r, &counts, unbalanced);
+	if (report__advise(r))
+		log__warn("no memory for the report's advice");
 	if (s->err && s->err != -EPIPE)
 		log__error("tracing ended early: %s", strerror(-s->err));
 	err = finish__write(s, r);

@@ -40,7 +40,7 @@ SITE = {"stack": [FRAME], "calls": EXACT, "bytes": EXACT, "frees": NUMBER, "live
         "live_bytes": NUMBER, "resident_bytes": NUMBER, "syscalls": dict.fromkeys(CALLS, EXACT),
         "syscall_ns": EXACT, "faults": {"minor": EXACT, "major": EXACT}, "fault_ns": EXACT}
 HEAP_SITE = dict(SITE, frees=EXACT, live_blocks=EXACT, live_bytes=EXACT, peak_live_bytes=EXACT,
-                 temporary=EXACT)
+                 temporary=EXACT, moved=EXACT)
 REPORT = {
     "schema": "text", "version": "text", "duration_ns": EXACT,
     "processes": [{"pid": EXACT, "comm": "text", "exe": TEXT, "exit_status": NUMBER,

@@ -227,6 +227,8 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 	int there;
 
 	heap__count_request(p, s, &a);
+	if (r->arg && r->result != r->arg)
+		s->moved += a.blocks;
 	/* Whether it lives will not be told. */
 	if (r->h.flags & HEAP_UNTRACKED) {
 		p->r.heap.untracked_blocks += a.blocks;

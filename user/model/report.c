@@ -325,6 +325,7 @@ void report__free(struct report *r)
 	free(r->processes);
 	free(r->mapped);
 	free(r->notes);
+	free(r->advice);
 	free(r);
 }
 

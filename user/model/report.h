@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "bpf/event.h"
+#include "user/model/advice.h"
 
 #define UNKNOWN UINT64_MAX
 
@@ -124,6 +125,7 @@ struct site_heap {
 	uint64_t frees, freed_bytes; /* of the blocks that it made, wherever they were freed */
 	uint64_t live_blocks, live_bytes, peak_live_bytes;
 	uint64_t temporary;
+	uint64_t moved; /* calls that resized a block and gave another address */
 	uint64_t resident_bytes; /* of the live blocks, at the end; UNKNOWN possible */
 	/* Inside its calls and the frees of its blocks, */
 	uint64_t syscalls[VMCALLS], syscall_ns;
@@ -281,6 +283,8 @@ struct report {
 	size_t nby_cost; /* with a system call or a fault */
 	const struct site **by_requested;
 	size_t nby_requested; /* with a call */
+	struct advice *advice; /* by report__advise() */
+	size_t nadvice;
 	/* Remarks the reader must know (a target that could not be followed, an event lost ...). */
 	char **notes;
 	size_t nnotes;

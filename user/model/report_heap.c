@@ -98,6 +98,7 @@ static void site_heap__finish(struct site_heap *h, bool sampled, bool resident)
 	unit__drop(&h->failed, 1);
 	unit__drop(&h->frees, 1);
 	unit__drop(&h->live_blocks, 1);
+	unit__drop(&h->moved, 1);
 	if (h->temporary != UNKNOWN)
 		unit__drop(&h->temporary, 1);
 	h->calls_error = sampled ? error__of_blocks(h->calls_variance) : UNKNOWN;

@@ -259,6 +259,21 @@ static void put_stacks(struct json *j, const struct report *r)
 		     {"taken_truncated", r->stacks_taken_truncated});
 }
 
+static void put_advice(struct json *j, const struct report *r, const struct advice *a)
+{
+	size_t i;
+
+	json__open(j, NULL, '{');
+	json__string(j, "id", a->id);
+	json__u64(j, "site", a->site ? (uint64_t)(a->site - r->sites) : UNKNOWN);
+	json__string(j, "text", a->text);
+	json__open_flat(j, "evidence", '{');
+	for (i = 0; i < a->nevidence; i++)
+		json__u64(j, a->evidence[i].key, a->evidence[i].value);
+	json__close(j, '}');
+	json__close(j, '}');
+}
+
 int view__json(FILE *out, const struct report *r)
 {
 	struct json j = {.depth = 1, .flat = 0, .first = true};
@@ -293,6 +308,8 @@ int view__json(FILE *out, const struct report *r)
 		json__string(&j, NULL, r->notes[i]);
 	json__close(&j, ']');
 	json__open(&j, "advice", '[');
+	for (i = 0; i < r->nadvice; i++)
+		put_advice(&j, r, &r->advice[i]);
 	json__close(&j, ']');
 	json__close(&j, '}');
 	sink__char(&j.s, '\n');

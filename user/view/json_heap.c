@@ -217,6 +217,7 @@ void json__heap_site(struct json *j, const struct site_heap *s)
 	json__u64(j, "live_bytes_error", s->live_bytes_error);
 	json__u64(j, "peak_live_bytes", s->peak_live_bytes);
 	json__u64(j, "temporary", s->temporary);
+	json__u64(j, "moved", s->moved);
 	json__u64(j, "resident_bytes", s->resident_bytes);
 	put_syscalls(j, s->syscalls);
 	json__u64(j, "syscall_ns", s->syscall_ns);

@@ -289,6 +289,7 @@ int view__text(FILE *out, const struct report *r, const struct view_opts *o)
 	text__regions(&s, r);
 	if (r->nprocesses > 1)
 		err = text__processes(&s, r, o);
+	text__advice(&s, r, o);
 	if (!empty)
 		put_notes(&s, r, o);
 	failure = sink__finish_flush(&s);

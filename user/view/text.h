@@ -29,6 +29,8 @@ void text__regions(struct sink *s, const struct report *r);
 /* What the allocator was asked for, and the places by what they hold and cost; nothing without a
  * heap plane. */
 void text__heap(struct sink *s, const struct report *r, const struct view_opts *o);
+/* What the figures suggest to do. */
+void text__advice(struct sink *s, const struct report *r, const struct view_opts *o);
 /* "  1.  45.2%  ", and a place's frames. */
 void text__rank(struct sink *s, size_t rank, uint64_t part, uint64_t whole);
 void text__stack(struct sink *s, const struct site *site, const struct view_opts *o);
