@@ -180,6 +180,9 @@ static void checking__weigh(struct session *s, const struct event_counts *counts
 		(unsigned long)counts->missed_tasks);
 	because(c, s->malformed != 0, "%lu records were malformed", s->malformed);
 	because(c, late != 0, "%lu events came too late to be told of their call", late);
+	because(c, r->summary.missed != 0,
+		"the first allocator calls after an exec were over before the probes were there; an "
+		"allocator that is preloaded is best put into memtrace's own environment");
 	because(c, s->secure_execs != 0,
 		"%lu set-id programs were executed: the kernel hides their faults", s->secure_execs);
 }

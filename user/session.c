@@ -148,11 +148,11 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	ours = s->ring && (s->o->stream || s->checking) && model__is_agents(s->model, r);
 	if (s->o->stream && !ours)
 		session__fail(s, live__stream_before(s, r));
-	/* What there is to say of a process must be said while the model has it. */
-	if (s->checking && (r->kind == REC_EXIT || r->kind == REC_EXEC))
-		session__fail(s, checking__take(s, r));
+	/* What there is to say of a process must be said while the model and the check have it. */
 	if (s->plane && r->kind == REC_EXIT)
 		plane__note(s->plane, r);
+	if (s->checking && (r->kind == REC_EXIT || r->kind == REC_EXEC))
+		session__fail(s, checking__take(s, r));
 	err = model__apply(s->model, r, len);
 	if (err == -EBADMSG)
 		s->malformed++;
@@ -269,6 +269,13 @@ static int session__ask(void *ctx, pid_t pid, const struct ring_probe *probe)
 	return ring_plane__ask(((const struct session *)ctx)->ring, pid, probe);
 }
 
+static const char *session__path(void *ctx, uint64_t ino, uint32_t dev)
+{
+	const struct session *s = ctx;
+
+	return model__file_path(s->model, model__file(s->model, ino, dev, NULL));
+}
+
 /* 0 or -ENOMEM. */
 static int session__open_plane(struct session *s)
 {
@@ -285,6 +292,7 @@ static int session__open_plane(struct session *s)
 		.required = o->heap == HEAP_CHOICE_UPROBE || o->heap == HEAP_CHOICE_CONTRACT ||
 			    o->allocator || o->nsymbols || o->check.on,
 		.ask = s->ring ? session__ask : NULL,
+		.path = session__path,
 		.sink = session__take,
 		.sink_ctx = s,
 	};

@@ -224,6 +224,39 @@ def a_running_process_for_a_while():
 
 
 @case
+def a_process_at_work_for_a_while():
+    """-p -d: what it does meanwhile is judged, one way and the other."""
+    for need, status in (("size >= 0", 0), ("size < 0", 1)):
+        target = Target("heap_busy", 1)
+        rules, result, _ = check("-d", "500ms", "-c", contract(
+            "rule a: each malloc: %s\nrule b: each process: live > 0\n" % need), "-p", target.pid,
+                                 status=status)
+        target.say()
+        expect("the target's own status", target.finish(), 0)
+        expect_at_least("judged", rules["a"]["exercised"], 1)
+        expect("broken", rules["a"]["broken"], rules["a"]["exercised"] if status else 0)
+        expect("what was before is not known", rules["b"]["undecided"], 1)
+        expect_at_least("calls", result["calls"], rules["a"]["exercised"])
+
+
+def after_an_exec(*argv, status):
+    _, result, run = check("-c", contract("rule a: each malloc: size >= 0\n"), "--", *argv, status=status)
+    expect("result", result["result"], "no verdict" if status == 3 else "held")
+    return run
+
+
+@case
+def what_an_exec_brings_may_not_have_been_seen():
+    """An allocator that only the second program has: its first calls, or all, are over before it
+    has probes. The one that both have keeps its own."""
+    preload = "LD_PRELOAD=" + os.path.join(os.path.dirname(MEMTRACE), "libmtalloc.so")
+    run = after_an_exec("env", preload, "true", status=3)
+    expect_match("said", run.err, r"^NO VERDICT: the first allocator calls after an exec were over ")
+    after_an_exec("sh", "-c", "exec " + prog("heap_family_static"), status=3)
+    after_an_exec("sh", "-c", "exec true", status=0)
+
+
+@case
 def each_process_is_judged_for_itself():
     """A child that was forked and one that was executed: rules on processes are of each."""
     rules, result, _ = check("-c", contract("rule a: each process: all.faults > 0\n"

@@ -215,6 +215,7 @@ static void check__end_life(struct check *k, struct life *l)
 		learned__life(k->learned, l);
 	k->summary.processes += l->is_used && !l->shares_mm;
 	k->summary.unseen += l->is_used && !l->shares_mm && l->unseen;
+	k->summary.missed += l->unseen && !l->child;
 	hmap__remove(&k->lives, (uint64_t)l->pid);
 	k->last_life = NULL;
 	life__free(l);
@@ -535,6 +536,7 @@ static int check__fork(struct check *k, struct life *l, const struct rec_fork *f
 	child = check__put_life(k, life__new(k, (pid_t)f->child_tgid));
 	if (!child)
 		return -ENOMEM;
+	child->child = true;
 	child->has_history = l->has_history;
 	child->shares_mm = f->h.flags & FORK_SHARES_MM;
 	child->has_break = l->has_break;
@@ -550,7 +552,7 @@ static int check__fork(struct check *k, struct life *l, const struct rec_fork *f
 
 static int check__exec(struct check *k, struct life *l, const struct rec_exec *e)
 {
-	bool has_allocator = l->has_allocator, unseen = l->unseen;
+	bool has_allocator = l->has_allocator, unseen = l->unseen, child = l->child;
 	struct tally out = l->exec;
 
 	check__end_life(k, l);
@@ -561,6 +563,7 @@ static int check__exec(struct check *k, struct life *l, const struct rec_exec *e
 	l->now.out = out;
 	l->has_allocator = has_allocator;
 	l->unseen = unseen;
+	l->child = child;
 	l->has_break = e->start_brk != 0;
 	l->break_start = e->start_brk;
 	l->break_end = e->brk;

@@ -62,6 +62,7 @@ struct check_summary {
 	uint64_t calls, events; /* that were looked at */
 	uint64_t processes; /* lives */
 	uint64_t unseen; /* of these, such whose first calls were not seen */
+	uint64_t missed; /* the same of those that the user asked for: no child may speak for them */
 	uint64_t late; /* events that came when their call had been judged */
 };
 

@@ -73,6 +73,7 @@ struct life {
 	bool is_used; /* something was told of it */
 	bool has_allocator; /* its calls are seen */
 	bool attached; /* it was there before */
+	bool child; /* of one that is traced: nobody asked for it by itself */
 	bool unseen; /* its first calls were not */
 	bool shares_mm; /* vfork: it works on its parent's memory, and is not judged */
 	bool has_break; /* where its break begins is known */

@@ -2,13 +2,17 @@
 #include "user/source/uprobe/plane.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "user/source/ring/ring.h"
 #include "user/source/uprobe/attach.h"
+#include "user/source/uprobe/modules_internal.h"
 #include "user/util/hmap.h"
 #include "user/util/log.h"
 
@@ -24,7 +28,11 @@ struct traced {
 	bool asked_for; /* by the user: not a child */
 	char why[256]; /* nothing was found at the last look; empty: none yet, or something was */
 	bool launched; /* probes were placed before it ran */
+	bool runs; /* it has begun to */
 	bool late; /* some were placed after */
+	/* Since its last exec, of a process that ran before it: code with probes has been mapped; since the
+	 * last look, too: code that defines malloc and has none, or that cannot be read. */
+	bool image_is_new, has_hooked, has_other;
 	bool asked; /* it hands its calls over itself */
 	bool nothing_told; /* that there is no allocator */
 	bool failed; /* its probes could not be placed: said once */
@@ -208,9 +216,18 @@ static void plane__tell_allocator(struct plane *p, const struct traced *t, const
 		   r.text, hooks);
 }
 
+/* Whether the program that it has become allocates by what has no probes, for all that is known. */
+static bool traced__may_have_missed(const struct traced *t)
+{
+	return t->asked_for && t->image_is_new && (!t->has_hooked || t->has_other);
+}
+
 static void plane__tell_nothing(struct plane *p, struct traced *t, const char *why)
 {
-	struct rec_allocator r = {.h = own_record(REC_ALLOCATOR, t->pid, 0)};
+	struct rec_allocator r = {
+		.h = own_record(REC_ALLOCATOR, t->pid, 0),
+		.incomplete = traced__may_have_missed(t),
+	};
 
 	if (t->nothing_told)
 		return;
@@ -227,9 +244,15 @@ static void plane__tell_nothing(struct plane *p, struct traced *t, const char *w
 /* It has ended, or it is not to be traced any more. */
 static void plane__end(struct plane *p, struct traced *t)
 {
+	const char *ended = "it ended before it was looked at";
+
 	attach__drop(&t->attachment);
-	if (!t->nattached && !t->asked && !p->o.machine)
-		plane__tell_nothing(p, t, t->why[0] ? t->why : "it ended before it was looked at");
+	if (t->asked || p->o.machine)
+		return;
+	if (!t->nattached)
+		plane__tell_nothing(p, t, t->why[0] ? t->why : ended);
+	else if (traced__may_have_missed(t))
+		plane__tell_nothing(p, t, ended);
 }
 
 /* Place the probes of module m among the choices that are not there yet. 0 or -errno. */
@@ -266,6 +289,8 @@ static int plane__attach_module(struct plane *p, struct traced *t, const struct 
 	}
 	for (size_t i = 0; i < n; i++)
 		attached[fresh[i]->number] = true;
+	/* Not those that were there before it ran. */
+	t->late |= t->runs;
 	if (total)
 		plane__tell_allocator(p, t, m, total);
 	return 0;
@@ -311,7 +336,7 @@ static bool plane__ask(struct plane *p, struct traced *t, const struct module *m
 static int plane__hook_modules(struct plane *p, struct traced *t, struct module *const *modules,
 			       bool last)
 {
-	size_t before = t->nattached;
+	bool failed = false;
 	struct choices c;
 	int err = choose(&c, modules, p->o.allocator, p->o.contract);
 
@@ -329,14 +354,16 @@ static int plane__hook_modules(struct plane *p, struct traced *t, struct module 
 		if (seen)
 			continue;
 		err = plane__attach_module(p, t, &c, c.list[i].module);
+		failed |= err != 0;
 		if (err)
 			plane__say_failure(t, c.list[i].module, err);
 	}
+	/* What is on its way out has no mappings left to be found in. */
+	if (c.allocator && !failed)
+		t->has_other = false;
 	memcpy(t->why, c.why, sizeof(t->why));
 	if (!c.n && last)
 		plane__tell_nothing(p, t, c.why);
-	if (t->nattached != before && before)
-		t->late = true;
 	choices__free(&c);
 	return err == -ENOMEM ? err : 0;
 }
@@ -372,6 +399,7 @@ static struct traced *plane__make(struct plane *p, pid_t pid)
 		return NULL;
 	t->pid = pid;
 	t->look = LOOKS;
+	t->runs = true;
 	if (hmap__set(&p->processes, pid, (uintptr_t)t)) {
 		free(t);
 		return NULL;
@@ -391,12 +419,46 @@ int plane__add(struct plane *p, pid_t pid, const char *command)
 	if (!command)
 		return plane__look(p, t);
 	t->launched = true;
+	t->runs = false;
 	modules = modules__of_command(p->cache, command);
 	if (!modules)
 		return -ENOMEM;
 	err = plane__hook_modules(p, t, modules, false);
 	free(modules);
 	return err;
+}
+
+/* Files whose code a process maps are read at once: it may end before it is looked at. */
+static const struct module *plane__module(const struct plane *p, uint64_t ino, uint32_t dev)
+{
+	const struct module *m = module_cache__find(p->cache, ino, dev);
+	const char *path = m || !p->o.path ? NULL : p->o.path(p->o.sink_ctx, ino, dev);
+	struct stat st;
+	int fd;
+
+	if (!path)
+		return m;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd >= 0 && (fstat(fd, &st) || st.st_ino != ino)) { /* its own root, or replaced */
+		close(fd);
+		return NULL;
+	}
+	return fd < 0 ? NULL : module_cache__add(p->cache, ino, dev, fd, path);
+}
+
+/* Code is mapped in an image that may not have been looked at. */
+static void plane__note_code(const struct plane *p, struct traced *t, uint64_t ino, uint32_t dev)
+{
+	const struct module *m;
+	bool hooked = false;
+
+	if (!t->asked_for || !t->image_is_new || p->o.machine)
+		return;
+	m = plane__module(p, ino, dev);
+	for (size_t i = 0; m && i < p->nhooks; i++)
+		hooked |= p->hooks[i].module == m && t->attached[i];
+	t->has_hooked |= hooked;
+	t->has_other |= !hooked && (!m || m->err || binary__find(&m->binary, "malloc"));
 }
 
 static void traced__look_soon(struct traced *t)
@@ -408,6 +470,7 @@ static void traced__look_soon(struct traced *t)
 void plane__note(struct plane *p, const struct rec *r)
 {
 	const struct rec_fork *fork = (const struct rec_fork *)r;
+	const struct rec_exec *exec = (const struct rec_exec *)r;
 	const struct rec_call *call = (const struct rec_call *)r;
 	const struct rec_vma *vma = (const struct rec_vma *)r;
 	struct traced *t = plane__find(p, r->tgid);
@@ -430,8 +493,15 @@ void plane__note(struct plane *p, const struct rec *r)
 			memset(t->attached, 0, sizeof(t->attached));
 			t->nattached = p->o.machine ? 0 : t->nattached;
 		}
+		if (t->nattached && traced__may_have_missed(t))
+			plane__tell_nothing(p, t, "it executed another program before it was looked at");
 		t->asked = false;
 		t->nothing_told = false;
+		/* The first image of a command was looked at before it ran. */
+		t->image_is_new = t->runs;
+		t->has_hooked = t->has_other = false;
+		t->runs = true;
+		plane__note_code(p, t, exec->exe_ino, exec->exe_dev);
 		traced__look_soon(t);
 		break;
 	case REC_EXIT:
@@ -441,8 +511,10 @@ void plane__note(struct plane *p, const struct rec *r)
 		}
 		break;
 	case REC_VMA:
-		if (t && vma->prot & PROT_EXEC && vma->ino)
+		if (t && vma->prot & PROT_EXEC && vma->ino) {
+			plane__note_code(p, t, vma->ino, vma->dev);
 			traced__look_soon(t);
+		}
 		break;
 	case REC_MPROTECT:
 		if (t && call->arg[2] & PROT_EXEC && !call->ret)

@@ -29,8 +29,10 @@ struct plane_opts {
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
 	/* Ask a process to hand its calls over itself, as its allocator offers; 0: it is asked. NULL: not. */
 	int (*ask)(void *ctx, pid_t pid, const struct ring_probe *probe);
+	/* The path of a file that a process has mapped; NULL: not known. May be NULL. */
+	const char *(*path)(void *ctx, uint64_t ino, uint32_t dev);
 	order_sink *sink;
-	void *sink_ctx;
+	void *sink_ctx; /* of all of these */
 };
 
 /* k must have been made with .heap. NULL: no memory. */
