@@ -229,6 +229,8 @@ enum heap_op {
 	HEAP_OPS
 };
 #define HEAP_OPS_ROOM 32 /* a power of two */
+/* In the place of an operation: a probe of the target's own that marks a phase. arg is 1 + which. */
+#define HEAP_PHASE HEAP_OPS
 
 /*
  * A call into the allocator, the outermost one on its thread: what it calls in its turn is

@@ -16,6 +16,7 @@
 
 struct checking {
 	struct contract *contract; /* NULL: to learn one */
+	const char **probes; /* of its phases */
 	struct check *check;
 	struct check_printer printer;
 	struct output files[CHECK_FORMATS], learn;
@@ -93,11 +94,37 @@ static int checking__open_outputs(struct checking *c, const struct check_options
 	return 0;
 }
 
+/* The probes at which phases begin. 0 or the exit status to end with. */
+static int checking__note_probes(struct checking *c, const struct options *o)
+{
+	bool can = o->heap != HEAP_CHOICE_NONE && o->heap != HEAP_CHOICE_RING;
+	size_t i;
+
+	c->probes = calloc(c->contract->nphases + 1, sizeof(*c->probes));
+	if (!c->probes)
+		return EXIT_UNABLE;
+	for (i = 0; i < c->contract->nphases; i++) {
+		c->probes[i] = c->contract->phases[i].probe;
+		if (c->probes[i] && !can) {
+			log__error("phase \"%s\" begins at a probe: that needs --heap=uprobe",
+				   c->contract->phases[i].name);
+			return EXIT_USAGE;
+		}
+	}
+	return 0;
+}
+
+struct usdt_phases checking__phases(const struct checking *c)
+{
+	return (struct usdt_phases){c->probes, c->contract ? c->contract->nphases : 0};
+}
+
 int checking__open(struct session *s)
 {
 	const struct check_options *o = &s->o->check;
 	struct checking *c = calloc(1, sizeof(*c));
 	struct contract_error e;
+	int status;
 
 	if (!c)
 		return EXIT_UNABLE;
@@ -112,7 +139,8 @@ int checking__open(struct session *s)
 			return EXIT_USAGE;
 		}
 	}
-	return checking__open_outputs(c, o);
+	status = c->contract ? checking__note_probes(c, s->o) : 0;
+	return status ? status : checking__open_outputs(c, o);
 }
 
 void checking__free(struct checking *c)
@@ -126,6 +154,7 @@ void checking__free(struct checking *c)
 	output__close(&c->learn);
 	check__free(c->check);
 	contract__free(c->contract);
+	free(c->probes);
 	free(c);
 }
 

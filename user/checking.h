@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "bpf/event.h"
+#include "user/source/uprobe/family.h"
 
 struct session;
 struct checking;
@@ -14,6 +15,9 @@ struct checking;
 /* Read the contract and open the outputs. 0, or the exit status to end with, after a message. */
 int checking__open(struct session *s);
 void checking__free(struct checking *c);
+
+/* Where phases begin at probes of the program's own. */
+struct usdt_phases checking__phases(const struct checking *c);
 
 /* A record; the model has taken it, unless it ends an image, which is looked at before. 0 or -errno. */
 int checking__take(struct session *s, const struct rec *r);

@@ -139,6 +139,10 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 
 	if (s->ring)
 		r = ring_plane__own(s->ring, r, &copy);
+	if (r->kind == REC_HEAP && HEAP_AUX_OP(r->aux) == HEAP_PHASE) {
+		session__fail(s, checking__take(s, r));
+		return;
+	}
 	if (s->matching && !model__knows(s->model, r->tgid) &&
 	    (is_call(r->kind) || r->kind == REC_FAULT || r->kind == REC_FORK || r->kind == REC_EXIT))
 		session__meet(s, r->tgid);
@@ -299,6 +303,8 @@ static int session__open_plane(struct session *s)
 
 	if (o->heap == HEAP_CHOICE_NONE || (s->ring && o->argv))
 		return 0;
+	if (s->checking)
+		p.phases = checking__phases(s->checking);
 	s->plane = plane__new(s->kernel, &p);
 	if (!s->plane)
 		return -ENOMEM;

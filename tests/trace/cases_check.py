@@ -239,6 +239,39 @@ def a_process_at_work_for_a_while():
         expect_at_least("calls", result["calls"], rules["a"]["exercised"])
 
 
+PHASES = """
+phase warm at probe "app:warm"
+phase cool at probe "app:cool"
+phase never at probe "app:none"
+rule start: exactly 10 malloc in phase start where size = 100
+rule warm: each malloc in phase warm where size = 100: nothing
+rule cool: exactly 40 malloc in phase cool where size = 100
+rule never: each malloc in phase never: nothing
+"""
+
+
+@case
+def phases_begin_at_probes_of_the_program():
+    """With a counter of listeners and without; launched, and attached to."""
+    rules, _, run = check("-c", contract(PHASES), "--", prog("phase_probe"), status=0)
+    expect_match("somebody listens", run.out, r'^{"listened": 1}$')
+    expect("launched", {n: r["exercised"] for n, r in rules.items()},
+           {"start": 1, "warm": 25, "cool": 1, "never": 0})
+    target = Target("phase_probe")
+    proc = Proc([MEMTRACE, "check", "--json=" + tmp("attached.json"), "-c", contract(PHASES), "-p", target.pid])
+    proc.wait_ready()
+    target.say()
+    expect("it listens", target.wait_objects()[0]["listened"], 1)
+    expect("status", proc.finish(signal.SIGINT), 0)
+    expect("the target's own status", target.finish(), 0)
+    with open(tmp("attached.json")) as f:
+        rules = {r["name"]: r["exercised"] for r in json.load(f)["rules"]}
+    expect("attached", (rules["warm"], rules["cool"]), (25, 1))
+    run = memtrace("check", "--heap=ring", "-c", contract(PHASES), "--", "true")
+    expect("status of what has no probes", run.status, 2)
+    expect_match("said", run.err, r'^memtrace: phase "warm" begins at a probe: that needs --heap=uprobe$')
+
+
 def after_an_exec(*argv, status):
     _, result, run = check("-c", contract("rule a: each malloc: size >= 0\n"), "--", *argv, status=status)
     expect("result", result["result"], "no verdict" if status == 3 else "held")

@@ -156,12 +156,27 @@ static void every_form_is_accepted(void **state)
 		"rule a: each process: mmap <= 10 * (time / 1 s)",
 		"param x = 2 * 64K param y = $x + 1 rule a: each malloc where size < $y: nothing",
 		"phase p after 10 call rule a: each call in phase p: nothing # the end",
+		"phase p at probe \"app:warm\" phase q at probe \"x:y\" rule a: each call in phase p: nothing",
 	};
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
 		contract__free(accept(forms[i]));
+}
+
+static void a_phase_begins_at_a_probe(void **state)
+{
+	struct contract *c = accept("rule a: each call in phase hot: nothing\n"
+				    "phase hot at probe \"app:warm_up\" phase p after 3 malloc");
+
+	(void)state;
+	assert_int_equal(c->nphases, 2);
+	assert_string_equal(c->phases[0].probe, "app:warm_up");
+	assert_int_equal(c->phases[0].after.ops, 0);
+	assert_null(c->phases[1].probe);
+	assert_int_equal(c->phases[1].count, 3);
+	contract__free(c);
 }
 
 static void a_rule_is_what_was_written(void **state)
@@ -294,7 +309,15 @@ static void errors_say_where_and_what(void **state)
 	expect_error("param x = size", 1, 11,
 		     "expected a number, got \"size\": there are no facts here");
 	expect_error("param x = 1 param x = 2", 1, 19, "a second parameter \"x\"");
-	expect_error("phase p 3", 1, 9, "expected \"after\" behind the name of the phase, got \"3\"");
+	expect_error("phase p 3", 1, 9,
+		     "expected \"after\" or \"at\" behind the name of the phase, got \"3\"");
+	expect_error("phase p at 3", 1, 12, "expected \"probe\" behind \"at\", got \"3\"");
+	expect_error("phase p at probe app", 1, 18,
+		     "expected a probe of the program's own, \"provider:name\", got \"app\"");
+	expect_error("phase p at probe \"app\"", 1, 18,
+		     "expected a probe of the program's own, \"provider:name\", got");
+	expect_error("phase p at probe \"a:b\" phase p after 1 call", 1, 30,
+		     "a second beginning of phase \"p\"");
 	expect_error("phase p after 0 call", 1, 15, "expected a plain number, 1 or more");
 	expect_error("phase p after 1 mmap", 1, 17,
 		     "expected calls to count (call, malloc, release, ...)");
@@ -406,6 +429,7 @@ int main(void)
 		cmocka_unit_test(tokens_have_their_places),
 		cmocka_unit_test(numbers_have_units),
 		cmocka_unit_test(every_form_is_accepted),
+		cmocka_unit_test(a_phase_begins_at_a_probe),
 		cmocka_unit_test(a_rule_is_what_was_written),
 		cmocka_unit_test(errors_say_where_and_what),
 		cmocka_unit_test(the_line_is_shown),

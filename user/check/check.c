@@ -257,6 +257,18 @@ static void check__mark(struct check *k, struct life *l, const struct rec_call *
 	check__begin_phase(k, l, phase, c->h.ts_ns);
 }
 
+/* A probe of the program's own, which the contract says begins a phase. */
+static void check__probe(struct check *k, struct life *l, const struct rec_heap *r)
+{
+	uint64_t *found = hmap__find(&k->threads, r->h.tid);
+
+	if (!k->contract || r->arg - 1 >= k->contract->nphases)
+		return;
+	if (found)
+		check__settle(k, (struct thread *)(uintptr_t)*found);
+	check__begin_phase(k, l, (int)r->arg - 1, r->h.ts_ns);
+}
+
 static bool call__is_mark(const struct rec_call *c)
 {
 	return c->h.kind == REC_MADVISE && c->arg[0] == MT_PHASE_ADDRESS && !c->arg[1];
@@ -573,13 +585,17 @@ static int check__exec(struct check *k, struct life *l, const struct rec_exec *e
 static int check__apply(struct check *k, const struct rec *r, const struct check_known *known)
 {
 	struct life *l = check__life(k, (pid_t)r->tgid);
+	const struct rec_heap *h = (const struct rec_heap *)r;
 	const struct rec_allocator *a = (const struct rec_allocator *)r;
 
 	if (!l)
 		return -ENOMEM;
 	switch (r->kind) {
 	case REC_HEAP:
-		return check__heap(k, l, (const struct rec_heap *)r, known->old_size);
+		if (HEAP_AUX_OP(r->aux) != HEAP_PHASE)
+			return check__heap(k, l, h, known->old_size);
+		check__probe(k, l, h);
+		return 0;
 	case REC_FORK:
 		return check__fork(k, l, (const struct rec_fork *)r);
 	case REC_EXEC:

@@ -55,6 +55,7 @@ struct phase {
 	bool has_trigger; /* begins after so many calls, else when the program says so */
 	struct subject after;
 	uint64_t count;
+	char *probe; /* "provider:name" of the program's own probe that it begins at; NULL: none */
 };
 
 struct contract {

@@ -275,15 +275,55 @@ static int parser__declare(struct parser *p)
 	return 0;
 }
 
+/* Behind "at": probe "provider:name" */
+static int parser__probe(struct parser *p, struct phase *out)
+{
+	struct token at;
+	int err = parser__next(p);
+
+	if (!err)
+		err = parser__expect(p, "probe", "behind \"at\"");
+	at = p->token;
+	if (err)
+		return err;
+	if (at.kind != TOKEN_STRING || !memchr(at.text, ':', at.length) ||
+	    memchr(at.text, 0, at.length))
+		return parser__expected(p, "a probe of the program's own, \"provider:name\"");
+	out->probe = strndup(at.text, at.length);
+	err = out->probe ? 0 : parser__check(p, -ENOMEM);
+	return err ? err : parser__next(p);
+}
+
+/* Behind "after": 10000 malloc */
+static int parser__after(struct parser *p, struct phase *out)
+{
+	enum value_type type = VALUE_NUMBER;
+	struct token at;
+	double count = 0;
+	int err = parser__expect(p, "after", "or \"at\" behind the name of the phase");
+
+	at = p->token;
+	p->no_counts = true;
+	if (!err)
+		err = parser__constant(p, &count, &type);
+	p->no_counts = false;
+	if (!err && (type != VALUE_NUMBER || !(count >= 1 && count <= 1e15)))
+		err = parser__fail(p, &at, "expected a plain number, 1 or more");
+	at = p->token;
+	if (!err)
+		err = parser__subject(p, &out->after);
+	if (!err && out->after.scope != SCOPE_CALL)
+		err = parser__fail(p, &at, "expected calls to count (call, malloc, release, ...)");
+	out->count = (uint64_t)count;
+	return err;
+}
+
 static int parser__trigger(struct parser *p)
 {
-	struct token name, at;
-	enum value_type type = VALUE_NUMBER;
 	struct phase trigger = {.has_trigger = true};
-	double count = 0;
 	int err = parser__next(p), which;
+	struct token name = p->token;
 
-	name = p->token;
 	if (err)
 		return err;
 	which = parser__phase(p, &name);
@@ -294,22 +334,12 @@ static int parser__trigger(struct parser *p)
 				    (int)name.length, name.text);
 	err = parser__next(p);
 	if (!err)
-		err = parser__expect(p, "after", "behind the name of the phase");
-	at = p->token;
-	p->no_counts = true;
-	if (!err)
-		err = parser__constant(p, &count, &type);
-	p->no_counts = false;
-	if (!err && (type != VALUE_NUMBER || !(count >= 1 && count <= 1e15)))
-		err = parser__fail(p, &at, "expected a plain number, 1 or more");
-	at = p->token;
-	if (!err)
-		err = parser__subject(p, &trigger.after);
-	if (!err && trigger.after.scope != SCOPE_CALL)
-		err = parser__fail(p, &at, "expected calls to count (call, malloc, release, ...)");
-	if (err)
+		err = token__is(&p->token, "at") ? parser__probe(p, &trigger) :
+						   parser__after(p, &trigger);
+	if (err) {
+		free(trigger.probe);
 		return err;
-	trigger.count = (uint64_t)count;
+	}
 	memcpy(trigger.name, p->contract->phases[which].name, sizeof(trigger.name));
 	p->contract->phases[which] = trigger;
 	return 0;
@@ -497,6 +527,8 @@ void contract__free(struct contract *c)
 	for (i = 0; i < c->nfiles; i++)
 		free(c->files[i]);
 	free(c->rules);
+	for (i = 0; i < c->nphases; i++)
+		free(c->phases[i].probe);
 	free(c->phases);
 	free(c->params);
 	free(c->files);

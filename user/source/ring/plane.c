@@ -226,7 +226,7 @@ static struct rec_allocator *plane__allocator(struct ring_plane *p, const char *
 	fd = file__open_regular(path);
 	if (fd >= 0 && !fstat(fd, &st)) {
 		r->ino = st.st_ino;
-		if (!binary__read(&b, fd, NULL, 0))
+		if (!binary__read(&b, fd, &(struct binary_wanted){0}))
 			text__copy(r->name, sizeof(r->name), b.allocator);
 		binary__free(&b);
 	}

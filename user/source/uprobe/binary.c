@@ -368,7 +368,7 @@ static int binary__add_usdt(void *ctx, const struct usdt_probe *p)
 
 	if (!segment__offset(f->elf, p->addr, PF_X, &e.offset))
 		return 0;
-	snprintf(e.name, sizeof(e.name), "otel_memory:%s", p->family->name);
+	snprintf(e.name, sizeof(e.name), "%s", p->name);
 	if (code__is_long_nop(f->fd, e.offset)) {
 		log__debug("%s is a nop of 5 bytes, on which a probe is not safe: left alone",
 			   e.name);
@@ -379,7 +379,7 @@ static int binary__add_usdt(void *ctx, const struct usdt_probe *p)
 	return binary__add(f->b, &e);
 }
 
-int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
+int binary__read(struct binary *b, int fd, const struct binary_wanted *wanted)
 {
 	struct found_usdt found = {b, NULL, fd};
 	GElf_Ehdr header;
@@ -395,10 +395,10 @@ int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra)
 	    header.e_machine != EM_X86_64 || header.e_ident[EI_CLASS] != ELFCLASS64)
 		err = -ENOEXEC;
 	else
-		err = binary__read_tables(b, elf, extra, nextra);
+		err = binary__read_tables(b, elf, wanted->symbols, wanted->nsymbols);
 	found.elf = elf;
 	if (!err)
-		err = usdt__each(elf, binary__add_usdt, &found);
+		err = usdt__each(elf, &wanted->phases, binary__add_usdt, &found);
 	if (!err) {
 		binary__read_kind(b, elf);
 		binary__read_probes(b, elf);

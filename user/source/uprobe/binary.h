@@ -44,6 +44,12 @@ static inline bool entry__is_contract(const struct entry_point *e)
 	return e->site.place == PLACE_USDT;
 }
 
+/* Whether it marks a phase: no part of an allocator. */
+static inline bool entry__is_phase(const struct entry_point *e)
+{
+	return e->family && e->family->op == HEAP_PHASE;
+}
+
 struct binary {
 	struct entry_point *entries; /* by name: one address can have several */
 	size_t nentries;
@@ -58,9 +64,15 @@ struct binary {
 	char allocator[32]; /* "glibc", "jemalloc", ...; empty: not known by its symbols */
 };
 
-/* extra: names that the user gave as --allocator-symbol. 0, -ENOEXEC: not an x86-64 ELF file,
- * or another -errno. */
-int binary__read(struct binary *b, int fd, char *const *extra, size_t nextra);
+/* What is looked for beside the family itself. */
+struct binary_wanted {
+	char *const *symbols; /* names that the user gave as --allocator-symbol */
+	size_t nsymbols;
+	struct usdt_phases phases;
+};
+
+/* 0, -ENOEXEC: not an x86-64 ELF file, or another -errno. */
+int binary__read(struct binary *b, int fd, const struct binary_wanted *wanted);
 void binary__free(struct binary *b);
 
 /* The entry point of this name; NULL: there is none. */

@@ -209,6 +209,19 @@ static int choose__contract(struct choices *c, struct module *const *modules, bo
 	return 0;
 }
 
+/* Probes that mark phases, wherever they are. */
+static int choose__phases(struct choices *c, struct module *const *modules)
+{
+	for (size_t i = 0; modules[i]; i++)
+		for (size_t j = 0; j < modules[i]->binary.nentries; j++) {
+			const struct entry_point *e = &modules[i]->binary.entries[j];
+
+			if (entry__is_phase(e) && choices__add(c, modules[i], e))
+				return -ENOMEM;
+		}
+	return 0;
+}
+
 int choose(struct choices *c, struct module *const *modules, const char *allocator_path,
 	   enum contract_use contract)
 {
@@ -238,10 +251,12 @@ int choose(struct choices *c, struct module *const *modules, const char *allocat
 		c->allocator = c->list[0].module;
 	if (!err)
 		err = choose__escapes(c, modules);
+	if (!err) {
+		choose__explain(c, modules);
+		err = choose__phases(c, modules);
+	}
 	if (err)
 		choices__free(c);
-	else
-		choose__explain(c, modules);
 	return err;
 }
 

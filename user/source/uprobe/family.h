@@ -20,6 +20,12 @@ enum operand { OPERAND_SIZE, OPERAND_COUNT, OPERAND_PTR, OPERAND_ALIGN, OPERANDS
 /* When a program's own probes (usdt.h) are taken in place of the functions. */
 enum contract_use { CONTRACT_NEVER, CONTRACT_PREFERRED, CONTRACT_ONLY };
 
+/* Probes of a program's own (usdt.h) that mark a phase, "provider:name" each; NULL: none at this number. */
+struct usdt_phases {
+	const char *const *names;
+	size_t n;
+};
+
 struct family {
 	const char *name; /* without prefix; a C++ operator as its mangled name */
 	uint8_t op; /* enum heap_op */

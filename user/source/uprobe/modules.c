@@ -25,18 +25,15 @@
 struct module_cache {
 	struct module **modules;
 	size_t nmodules;
-	char *const *extra;
-	size_t nextra;
+	struct binary_wanted wanted;
 };
 
-struct module_cache *module_cache__new(char *const *extra_symbols, size_t nextra)
+struct module_cache *module_cache__new(const struct binary_wanted *wanted)
 {
 	struct module_cache *c = calloc(1, sizeof(*c));
 
-	if (c) {
-		c->extra = extra_symbols;
-		c->nextra = nextra;
-	}
+	if (c)
+		c->wanted = *wanted;
 	return c;
 }
 
@@ -84,7 +81,7 @@ struct module *module_cache__add(struct module_cache *c, uint64_t ino, uint32_t 
 	m->ino = ino;
 	m->dev = dev;
 	m->fd = fd;
-	m->err = fd < 0 ? fd : binary__read(&m->binary, fd, c->extra, c->nextra);
+	m->err = fd < 0 ? fd : binary__read(&m->binary, fd, &c->wanted);
 	snprintf(m->path, sizeof(m->path), "%s", path);
 	/* What defines nothing need not be kept open. */
 	if (fd >= 0 && !m->binary.nentries) {

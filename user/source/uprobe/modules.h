@@ -26,7 +26,8 @@ struct module {
 /* All modules that were ever met. */
 struct module_cache;
 
-struct module_cache *module_cache__new(char *const *extra_symbols, size_t nextra);
+/* What wanted refers to has to outlive it. */
+struct module_cache *module_cache__new(const struct binary_wanted *wanted);
 void module_cache__free(struct module_cache *c);
 
 /*

@@ -71,7 +71,7 @@ struct plane *plane__new(struct kernel *k, const struct plane_opts *o)
 		return NULL;
 	p->o = *o;
 	p->kernel = k;
-	p->cache = module_cache__new(o->symbols, o->nsymbols);
+	p->cache = module_cache__new(&(struct binary_wanted){o->symbols, o->nsymbols, o->phases});
 	kernel__heap_programs(k, &p->programs);
 	if (!p->cache) {
 		plane__free(p);
@@ -149,6 +149,11 @@ static void plane__tell_hook(struct plane *p, const struct hook *h,
 	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
 }
 
+static bool entry__is_of_allocator(const struct entry_point *e)
+{
+	return e->family && !entry__is_phase(e);
+}
+
 static void plane__say_exits(const struct entry_point *e)
 {
 	size_t slow = 0;
@@ -190,7 +195,7 @@ static struct hook *plane__hook(struct plane *p, const struct choice *c)
 		log__warn("%s: its arguments cannot be told to the kernel side", h->entry->name);
 	if (entry__by_exits(h->entry))
 		plane__say_exits(h->entry);
-	if (h->entry->family)
+	if (entry__is_of_allocator(h->entry))
 		plane__tell_hook(p, h, NULL);
 	return h;
 }
@@ -270,7 +275,7 @@ static int plane__attach_module(struct plane *p, struct traced *t, const struct 
 
 		if (!h || (p->o.machine && !h->entry->family))
 			continue;
-		total += h->entry->family != NULL;
+		total += entry__is_of_allocator(h->entry);
 		if (!attached[h->number])
 			fresh[n++] = h;
 		t->nattached += !t->attached[h->number];
@@ -290,7 +295,7 @@ static int plane__attach_module(struct plane *p, struct traced *t, const struct 
 	for (size_t i = 0; i < n; i++)
 		attached[fresh[i]->number] = true;
 	/* Not those that were there before it ran. */
-	t->late |= t->runs;
+	t->late |= t->runs && total;
 	if (total)
 		plane__tell_allocator(p, t, m, total);
 	return 0;
@@ -456,7 +461,8 @@ static void plane__note_code(const struct plane *p, struct traced *t, uint64_t i
 		return;
 	m = plane__module(p, ino, dev);
 	for (size_t i = 0; m && i < p->nhooks; i++)
-		hooked |= p->hooks[i].module == m && t->attached[i];
+		hooked |= p->hooks[i].module == m && t->attached[i] &&
+			  entry__is_of_allocator(p->hooks[i].entry);
 	t->has_hooked |= hooked;
 	t->has_other |= !hooked && (!m || m->err || binary__find(&m->binary, "malloc"));
 }
@@ -494,7 +500,8 @@ void plane__note(struct plane *p, const struct rec *r)
 			t->nattached = p->o.machine ? 0 : t->nattached;
 		}
 		if (t->nattached && traced__may_have_missed(t))
-			plane__tell_nothing(p, t, "it executed another program before it was looked at");
+			plane__tell_nothing(p, t,
+					    "it executed another program before it was looked at");
 		t->asked = false;
 		t->nothing_told = false;
 		/* The first image of a command was looked at before it ran. */
@@ -572,7 +579,7 @@ int plane__detach(struct plane *p)
 	attach__drop(&p->attachment);
 	err = kernel__hook_counts(p->kernel, counts, p->nhooks);
 	for (size_t i = 0; i < p->nhooks && !err; i++)
-		if (p->hooks[i].entry->family) {
+		if (entry__is_of_allocator(p->hooks[i].entry)) {
 			log__debug("%s: %s: %llu hits, of these %llu nested, %llu not told, %llu lost",
 				   p->hooks[i].module->path, p->hooks[i].entry->name, counts[i].hits,
 				   counts[i].nested, counts[i].ignored, counts[i].lost);

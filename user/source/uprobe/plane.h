@@ -24,6 +24,7 @@ struct plane_opts {
 	const char *allocator; /* --allocator */
 	char *const *symbols; /* --allocator-symbol */
 	size_t nsymbols;
+	struct usdt_phases phases;
 	enum contract_use contract;
 	bool machine; /* probes for all processes, also those that are never added */
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */

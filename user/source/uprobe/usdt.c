@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <gelf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ static const struct family families[] = {
 	{.name = "alloc", .op = HEAP_SAMPLED},
 	{.name = "free", .op = HEAP_SAMPLED_FREE},
 };
+static const struct family phase_family = {.name = "phase", .op = HEAP_PHASE};
 
 /* By the processor's numbers; each with its names of 8, 4, 2 and 1 bytes. */
 static const char *const registers[16][4] = {
@@ -124,8 +126,30 @@ static uint64_t base_address(Elf *elf)
 	return 0;
 }
 
+/* What the probe of this name is to us. */
+static bool find_meaning(struct usdt_probe *p, const char *provider, const char *name,
+			 const char *args, const struct usdt_phases *phases)
+{
+	snprintf(p->name, sizeof(p->name), "%s:%s", provider, name);
+	for (size_t i = 0; phases && i < phases->n; i++) {
+		if (!phases->names[i] || strcmp(phases->names[i], p->name) != 0)
+			continue;
+		p->family = &phase_family;
+		p->args.arg[0] = (struct contract_arg){
+			.kind = CONTRACT_CONSTANT, .bytes = 8, .offset = (int64_t)i + 1};
+		return true;
+	}
+	if (strcmp(provider, PROVIDER) != 0)
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		if (!strcmp(name, families[i].name))
+			p->family = &families[i];
+	return p->family && parse_args(args, p->family->op == HEAP_SAMPLED ? 3 : 1, &p->args);
+}
+
 /* One note: three addresses, then provider, name and arguments, each ended by a NUL. */
-static bool read_note(Elf *elf, const char *desc, size_t bytes, uint64_t base, struct usdt_probe *p)
+static bool read_note(Elf *elf, const char *desc, size_t bytes, uint64_t base,
+		      const struct usdt_phases *phases, struct usdt_probe *p)
 {
 	const char *text = desc + 3 * sizeof(uint64_t), *end = desc + bytes, *words[3];
 	uint64_t addr[3];
@@ -141,13 +165,8 @@ static bool read_note(Elf *elf, const char *desc, size_t bytes, uint64_t base, s
 		words[i] = text;
 		text += n + 1;
 	}
-	if (strcmp(words[0], PROVIDER))
-		return false;
 	memset(p, 0, sizeof(*p));
-	for (unsigned i = 0; i < 2; i++)
-		if (!strcmp(words[1], families[i].name))
-			p->family = &families[i];
-	if (!p->family || !parse_args(words[2], p->family->op == HEAP_SAMPLED ? 3 : 1, &p->args))
+	if (!find_meaning(p, words[0], words[1], words[2], phases))
 		return false;
 	/* Moved by prelink(8) or its like: by as much as the base. */
 	base = base ? base - addr[1] : 0;
@@ -157,7 +176,8 @@ static bool read_note(Elf *elf, const char *desc, size_t bytes, uint64_t base, s
 	return !addr[2] || p->semaphore;
 }
 
-int usdt__each(Elf *elf, int (*fn)(void *ctx, const struct usdt_probe *p), void *ctx)
+int usdt__each(Elf *elf, const struct usdt_phases *phases,
+	       int (*fn)(void *ctx, const struct usdt_probe *p), void *ctx)
 {
 	uint64_t base = base_address(elf);
 	Elf_Scn *section = NULL;
@@ -178,7 +198,7 @@ int usdt__each(Elf *elf, int (*fn)(void *ctx, const struct usdt_probe *p), void 
 
 			if (note.n_type == NOTE_TYPE && note.n_namesz == sizeof("stapsdt") &&
 			    !memcmp(bytes + name, "stapsdt", sizeof("stapsdt")) &&
-			    read_note(elf, bytes + desc, note.n_descsz, base, &p))
+			    read_note(elf, bytes + desc, note.n_descsz, base, phases, &p))
 				err = fn(ctx, &p);
 			at = next;
 		}
