@@ -142,7 +142,7 @@ MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
 .PHONY: all progs unit mtalloc mutants agent bench-progs bench-alloc-progs install uninstall clean \
-	check check-root learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
+	check check-root check-tsan learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
 	format-check lint fuzz help FORCE
 all: $(O)/memtrace mtalloc agent
 
@@ -374,8 +374,11 @@ clean:
 	rm -rf $(O)
 
 # ---- tests ----------------------------------------------------------------------------------
-# The parser of contracts under libFuzzer, for some seconds, from those that there are.
+# Under libFuzzer, for some seconds: the parser of contracts, from those that there are; and the reading of
+# a segment in which its process writes what it likes.
 FUZZ_SRC := $(sort $(wildcard user/check/*.c user/model/*.c user/view/*.c user/util/*.c))
+RING_SRC := $(addprefix user/source/ring/,segment.c clock.c) $(wildcard user/order/*.c) lib/trace/stack_table.c
+FUZZ_SEGMENT_SRC := $(sort $(wildcard user/model/*.c user/util/*.c) $(RING_SRC))
 FUZZ_CFLAGS := -std=gnu17 -g -O1 -I. $(DEFINES) -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize-recover=undefined
 $(O)/fuzz/contract: tests/fuzz/contract.c $(FUZZ_SRC) $(O)/.config
@@ -383,11 +386,30 @@ $(O)/fuzz/contract: tests/fuzz/contract.c $(FUZZ_SRC) $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_SRC) -lm
 
-fuzz: $(O)/fuzz/contract | $(O)/.deps-test
+$(O)/fuzz/segment: tests/fuzz/segment.c $(FUZZ_SEGMENT_SRC) $(O)/.config
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_SEGMENT_SRC) -lm
+
+fuzz: $(O)/fuzz/contract $(O)/fuzz/segment | $(O)/.deps-test
+	$(O)/fuzz/segment -max_total_time=$(or $(SECONDS),5) -max_len=4096 -timeout=10 \
+		-verbosity=0 -print_final_stats=1 -artifact_prefix=$(O)/fuzz/
 	@rm -rf $(O)/fuzz/corpus && mkdir -p $(O)/fuzz/corpus
 	@cp tests/contracts/*.contract $(O)/fuzz/corpus
 	$(O)/fuzz/contract -max_total_time=$(or $(SECONDS),5) -max_len=16384 -timeout=5 \
 		-verbosity=0 -print_final_stats=1 -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus
+
+# Both sides of the rings as threads of one process, under ThreadSanitizer. It wants the address space
+# as it is without randomisation.
+TSAN_SRC := tests/unit/test_ring_threads.c $(PRODUCER_SRC) $(filter-out $(PRODUCER_SRC),$(RING_SRC))
+$(O)/tsan/test_ring_threads: $(TSAN_SRC) tests/unit/ring_lib.h $(O)/.config | $(O)/.deps-test
+	$(call say,TSAN,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 $(WARN) -Wno-tsan -g -O1 -I. $(DEFINES) -fsanitize=thread $(CMOCKA_CFLAGS) -o $@ \
+		$(TSAN_SRC) $(CMOCKA_LIBS) -lm
+
+check-tsan: $(O)/tsan/test_ring_threads
+	@TSAN_OPTIONS=halt_on_error=1:exitcode=66 setarch -R tests/unit/run $<
 
 # What tests/trace/run and tests/bench/run are told, through the environment.
 TEST_ENV = O='$(abspath $(O))' MEMTRACE='$(abspath $(O))/memtrace' PROGS='$(abspath $(O))/progs' \
@@ -470,7 +492,8 @@ help:
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make learn         run what docs/linux-memory.md shows again, and write it down'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
-	@echo '  make fuzz          the parser of contracts, fuzzed; SECONDS=5'
+	@echo '  make check-tsan    the rings' two sides under ThreadSanitizer'
+	@echo '  make fuzz          the parser of contracts and the reading of rings, fuzzed; SECONDS=5'
 	@echo '  make bench         what tracing costs'
 	@echo '  make bench-floor   what its hooks alone cost'
 	@echo '  make bench-alloc   allocators compared: time, memory, instructions; ARGS="..."'

@@ -84,7 +84,7 @@ static bool producer__wait(struct producer_thread *t, unsigned n)
 	struct producer *p = &_producer.p;
 	uint64_t until = now_ns() + PATIENCE_NS, tail;
 
-	while (t->generation == p->generation) {
+	while (t->generation == producer__generation()) {
 		tail = __atomic_load_n(&t->slot->tail, __ATOMIC_ACQUIRE);
 		if (t->head - tail + n <= t->mask + 1) {
 			t->tail = tail;
@@ -130,7 +130,7 @@ void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, u
 	struct ring_record *r;
 	struct ring_more *more;
 
-	if (t->generation != _producer.p.generation)
+	if (t->generation != producer__generation())
 		return;
 	if (t->head - t->tail + 2 > t->mask + 1 && !producer__make_room(t, 2, op))
 		return;
@@ -174,7 +174,7 @@ static bool on_signal_stack(void)
 static void producer__abandon(struct producer_thread *t)
 {
 	call__leave(t);
-	if (t->generation == _producer.p.generation && t->ring && !t->told && t->start) {
+	if (t->generation == producer__generation() && t->ring && !t->told && t->start) {
 		call__over(t);
 		if (t->inside & INSIDE_THROWS && (t->op == HEAP_NEW || t->op == HEAP_NEW_ARRAY))
 			call__made(t, t->op, NULL, 1, RING_FAILED);
@@ -223,7 +223,7 @@ static bool producer__find_slot(struct producer_thread *t)
 		t->head = s->head;
 		t->tail = __atomic_load_n(&s->tail, __ATOMIC_ACQUIRE);
 		t->walker = capture__thread(i);
-		t->generation = p->generation;
+		t->generation = producer__generation();
 		sampler__begin(&t->sampler);
 		if (producer__announce(t, tid)) {
 			producer__thread_began(t);
@@ -238,7 +238,7 @@ static bool producer__find_slot(struct producer_thread *t)
 
 void producer__leave_thread(struct producer_thread *t)
 {
-	if (t->generation != _producer.p.generation || !t->slot)
+	if (t->generation != producer__generation() || !t->slot)
 		return;
 	if (t->inside)
 		producer__abandon(t);
@@ -257,9 +257,9 @@ static bool producer__attach_once(struct producer *p)
 					 __ATOMIC_RELAXED)) {
 		while (__atomic_load_n(&p->attaching, __ATOMIC_ACQUIRE))
 			nap();
-		return p->generation > GENERATION_OFF;
+		return producer__generation() > GENERATION_OFF;
 	}
-	if (p->generation == GENERATION_NEW) {
+	if (producer__generation() == GENERATION_NEW) {
 		int got = producer__attach(p);
 
 		next = got == -EAGAIN ? GENERATION_NEW :
@@ -268,7 +268,7 @@ static bool producer__attach_once(struct producer *p)
 		__atomic_store_n(&p->generation, next, __ATOMIC_RELEASE);
 	}
 	__atomic_store_n(&p->attaching, 0, __ATOMIC_RELEASE);
-	return p->generation > GENERATION_OFF;
+	return producer__generation() > GENERATION_OFF;
 }
 
 void producer__look(void)
@@ -276,7 +276,7 @@ void producer__look(void)
 	struct producer_thread *t = producer__self();
 	uint32_t was;
 
-	if (t->inside || _producer.p.generation != GENERATION_NEW)
+	if (t->inside || producer__generation() != GENERATION_NEW)
 		return;
 	was = producer__hide(t, __builtin_frame_address(0));
 	/* Its ring, too: later a filter of system calls may be in the way. */
@@ -295,19 +295,19 @@ bool producer__arrive(struct producer_thread *t, uint64_t sp)
 			return false;
 		producer__abandon(t);
 	}
-	if (p->generation == GENERATION_OFF)
+	if (producer__generation() == GENERATION_OFF)
 		return false;
-	if (t->generation == p->generation)
+	if (t->generation == producer__generation())
 		return true;
 	producer__hide(t, (const void *)sp);
-	found = (p->generation != GENERATION_NEW || producer__attach_once(p));
+	found = (producer__generation() != GENERATION_NEW || producer__attach_once(p));
 	if (found && t->arrivals++ % TRY_AGAIN == 0)
 		found = producer__find_slot(t);
 	else
 		found = false;
 	if (found)
 		t->arrivals = 0;
-	else if (p->generation > GENERATION_OFF)
+	else if (producer__generation() > GENERATION_OFF)
 		__atomic_fetch_add(&p->segment->unslotted, 1, __ATOMIC_RELAXED);
 	producer__show(t, 0);
 	return found;

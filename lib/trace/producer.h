@@ -97,6 +97,12 @@ extern __thread struct producer_thread _producer_self
 /* Not wiped by a fork: the child's heap is its parent's. */
 extern struct sampled _producer_sampled __attribute__((visibility("hidden")));
 
+/* The word that every call looks at: in order with what whoever set it up has written. */
+static inline uint32_t producer__generation(void)
+{
+	return __atomic_load_n(&_producer.p.generation, __ATOMIC_ACQUIRE);
+}
+
 static inline struct producer_thread *producer__self(void)
 {
 	return &_producer_self;
@@ -198,7 +204,7 @@ static inline enum call_way call__begin(struct producer_thread *t, const void *s
 	const struct producer *p = &_producer.p;
 	uint64_t now;
 
-	if (PRODUCER_UNLIKELY(t->inside || t->generation != p->generation) &&
+	if (PRODUCER_UNLIKELY(t->inside || t->generation != producer__generation()) &&
 	    !producer__arrive(t, (uintptr_t)sp))
 		return CALL_UNSEEN;
 	t->inside = INSIDE_CALL;
@@ -279,7 +285,7 @@ static inline void producer__show(struct producer_thread *t, uint32_t was)
 static inline struct ring_record *producer__next(struct producer_thread *t, unsigned op)
 {
 	/* Not so after a fork in the middle of the call. */
-	if (PRODUCER_UNLIKELY(t->generation != _producer.p.generation))
+	if (PRODUCER_UNLIKELY(t->generation != producer__generation()))
 		return NULL;
 	if (PRODUCER_UNLIKELY(t->head - t->tail > t->mask) && !producer__make_room(t, 1, op))
 		return NULL;
@@ -305,7 +311,7 @@ static inline void call__over(struct producer_thread *t)
 	do {                                                                                   \
 		call__over(t);                                                                 \
 		/* A fork in the middle of the call has left the table behind. */              \
-		if (PRODUCER_LIKELY((t)->generation == _producer.p.generation))                \
+		if (PRODUCER_LIKELY((t)->generation == producer__generation()))                \
 			(t)->stack = capture__take((t)->walker, (uint64_t)(uintptr_t)(entry)); \
 	} while (0)
 

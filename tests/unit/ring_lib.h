@@ -19,6 +19,7 @@
 #include "user/source/ring/segment.h"
 
 #define BED_WRITERS 16
+#define BED_LIVES 8
 #define BED_PID 4711
 
 /* A thread, by its number, with what is known of it. */
@@ -27,6 +28,7 @@ struct bed_writer {
 	uint32_t number;
 	uint32_t calls; /* that have come to their end, whether told or not */
 	uint32_t refused; /* of these, where nobody was to be told */
+	uint32_t tids[BED_LIVES]; /* of the threads that it was, one after the other */
 	uint32_t read, told; /* the collector's: the next number that may come; how many came */
 };
 
@@ -37,7 +39,6 @@ static struct {
 	struct bed_writer writers[BED_WRITERS];
 	uint64_t misread; /* records that are not what was written, or not in order */
 	bool offered; /* to who looks for a tracer */
-	uint32_t tid; /* of all writers; in a copy of this process another */
 	int fd; /* of the segment */
 } bed;
 
@@ -71,6 +72,24 @@ static void bed__made_by(uint32_t writer, uint32_t number, struct rec_heap *want
 	}
 }
 
+static bool writer__was(const struct bed_writer *w, uint32_t tid)
+{
+	for (unsigned i = 0; i < BED_LIVES; i++)
+		if (__atomic_load_n(&w->tids[i], __ATOMIC_RELAXED) == tid)
+			return true;
+	return false;
+}
+
+/* Before its first call, it is this thread. */
+static inline void writer__begin(struct bed_writer *w)
+{
+	unsigned i = 0;
+
+	while (i < BED_LIVES - 1 && w->tids[i])
+		i++;
+	__atomic_store_n(&w->tids[i], (uint32_t)gettid(), __ATOMIC_RELAXED);
+}
+
 static void bed__take(void *ctx, const struct rec *r, size_t len)
 {
 	const struct rec_heap *got = (const struct rec_heap *)r;
@@ -83,13 +102,12 @@ static void bed__take(void *ctx, const struct rec *r, size_t len)
 	bed__made_by(writer, number, &want);
 	if (len != sizeof(*got) || r->kind != REC_HEAP || writer >= BED_WRITERS ||
 	    got->h.aux != want.h.aux || got->h.tgid != want.h.tgid || got->size != want.size ||
-	    got->arg != want.arg || got->result != want.result ||
-	    (got->h.tid != bed.tid && got->h.tid != (uint32_t)gettid())) {
+	    got->arg != want.arg || got->result != want.result) {
 		bed.misread++;
 		return;
 	}
 	w = &bed.writers[writer];
-	if (number < w->read)
+	if (number < w->read || !writer__was(w, got->h.tid))
 		bed.misread++;
 	w->read = number + 1;
 	w->told++;
@@ -102,7 +120,6 @@ static void bed__begin(struct ring_clock *clock, uint32_t records, bool drop)
 
 	memset(&bed, 0, sizeof(bed));
 	bed.clock = clock;
-	bed.tid = (uint32_t)gettid();
 	bed.segment = segment__new(&o, clock, &bed.fd);
 	bed.order = order__new(1, bed__take, NULL);
 	if (!bed.segment || !bed.order)
@@ -124,11 +141,16 @@ static void bed__end(void)
 	close(bed.fd);
 }
 
-/* The collector's turn. */
+static void bed__collect_until(uint64_t ns)
+{
+	if (segment__look(bed.segment, bed.order) || order__release(bed.order, ns))
+		bed.misread++;
+}
+
+/* The collector's turn: all that is there is told. */
 static void bed__collect(void)
 {
-	if (segment__look(bed.segment, bed.order) || order__release(bed.order, UINT64_MAX - 2))
-		bed.misread++;
+	bed__collect_until(UINT64_MAX - 2);
 }
 
 /* Call the allocator, as one that hands its calls over does. */

@@ -92,6 +92,7 @@ static void steps__part(void)
 	if (mmap(at, segment__bytes(bed.segment), PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, bed.fd, 0) != at)
 		_exit(2);
+	writer__begin(&bed.writers[0]);
 }
 
 static void steps__finish(bool whole)
@@ -157,6 +158,7 @@ static struct bed_writer *writer(unsigned i)
 static void begin_new(void)
 {
 	bed__begin(the_clock, 8, true);
+	writer__begin(writer(0));
 }
 
 /* The process has its segment, and the first writer its ring. */
@@ -175,6 +177,7 @@ static void write_some(void)
 
 static void write_by_second(void)
 {
+	writer__begin(writer(1));
 	for (int i = 0; i < 2; i++)
 		writer__call(writer(1));
 	bed__collect();
@@ -254,7 +257,8 @@ static void died_and_was_followed(bool whole)
 	bed__collect();
 	before = writer(0)->told;
 	holds(before >= writer(0)->calls && before <= writer(0)->calls + 1);
-	segment__end_thread(bed.segment, (pid_t)bed.tid);
+	segment__end_thread(bed.segment, (pid_t)writer(0)->tids[0]);
+	writer__begin(writer(1));
 	for (int i = 0; i < 3; i++)
 		writer__call(writer(1));
 	bed__collect();
@@ -356,6 +360,7 @@ static void the_collector_dies_at_any_moment(void **state)
 static void begin_waiting(void)
 {
 	bed__begin(the_clock, 8, false);
+	writer__begin(writer(0));
 	writer__call(writer(0));
 	bed__collect();
 	fill();
