@@ -155,25 +155,25 @@ static double fault__fact(unsigned fact, const struct rec_fault *f, const struct
 	}
 static const struct {
 	uint16_t whole, phase;
-} gauges[FACTS - FACT_LIVE] = {
-	[FACT_LIVE - FACT_LIVE] = GAUGE(live, live),
-	[FACT_LIVE_BLOCKS - FACT_LIVE] = GAUGE(live_blocks, live_blocks),
-	[FACT_PEAK - FACT_LIVE] = GAUGE(peak, phase_peak.peak),
-	[FACT_MAPPED - FACT_LIVE] = GAUGE(mapped, mapped),
-	[FACT_MAPPED_PEAK - FACT_LIVE] = GAUGE(mapped_peak, phase_peak.mapped),
-	[FACT_RESIDENT - FACT_LIVE] = GAUGE(resident, resident),
-	[FACT_RESIDENT_PEAK - FACT_LIVE] = GAUGE(resident_peak, phase_peak.resident),
+} gauges[FACTS] = {
+	[FACT_LIVE] = GAUGE(live, live),
+	[FACT_LIVE_BLOCKS] = GAUGE(live_blocks, live_blocks),
+	[FACT_PEAK] = GAUGE(peak, phase_peak.peak),
+	[FACT_MAPPED] = GAUGE(mapped, mapped),
+	[FACT_MAPPED_PEAK] = GAUGE(mapped_peak, phase_peak.mapped),
+	[FACT_RESIDENT] = GAUGE(resident, resident),
+	[FACT_RESIDENT_PEAK] = GAUGE(resident_peak, phase_peak.resident),
 };
 
 static inline bool fact__is_gauge(unsigned fact)
 {
-	return fact >= FACT_LIVE && fact < FACTS && gauges[fact - FACT_LIVE].whole;
+	return fact < FACTS && gauges[fact].whole;
 }
 
 static inline double life__gauge(unsigned fact, const struct sight *s)
 {
 	const struct life *l = s->life;
-	size_t at = s->of_phase ? gauges[fact - FACT_LIVE].phase : gauges[fact - FACT_LIVE].whole;
+	size_t at = s->of_phase ? gauges[fact].phase : gauges[fact].whole;
 
 	if (!l->has_history || l->unseen)
 		return NAN;
