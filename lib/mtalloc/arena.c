@@ -18,15 +18,29 @@ static bool is_set(const uint64_t *bits, unsigned int at)
 	return bits[at / 64] >> (at % 64) & 1;
 }
 
+/* The bits of a word that stand for pages from at to before end; there are some. */
+static inline uint64_t mask_of(unsigned int word, unsigned int at, unsigned int end)
+{
+	uint64_t mask = ~(uint64_t)0;
+
+	if (at > word * 64)
+		mask <<= at % 64;
+	if (end < word * 64 + 64)
+		mask &= ~(~(uint64_t)0 << end % 64);
+	return mask;
+}
+
 static void set(uint64_t *bits, unsigned int at, unsigned int count, bool value)
 {
-	for (unsigned int i = at; i < at + count; i++) {
-		uint64_t bit = (uint64_t)1 << (i % 64);
+	unsigned int end = at + count;
+
+	for (unsigned int word = at / 64; word * 64 < end; word++) {
+		uint64_t mask = mask_of(word, at, end);
 
 		if (value)
-			bits[i / 64] |= bit;
+			bits[word] |= mask;
 		else
-			bits[i / 64] &= ~bit;
+			bits[word] &= ~mask;
 	}
 }
 
@@ -69,22 +83,38 @@ static unsigned int arena__find(struct arena *arena, unsigned int pages)
 	return ARENA_PAGES;
 }
 
+static inline unsigned int count_bits(uint64_t bits)
+{
+	/* They come in runs: mostly all of them are alike. */
+	if (!bits)
+		return 0;
+	bits >>= __builtin_ctzll(bits);
+	if (!(bits & (bits + 1)))
+		return 64 - (unsigned int)__builtin_clzll(bits);
+	return (unsigned int)__builtin_popcountll(bits);
+}
+
 static unsigned int count_dirty(const struct arena *arena, unsigned int at, unsigned int pages)
 {
-	unsigned int dirty = 0;
+	unsigned int dirty = 0, end = at + pages;
 
-	for (unsigned int i = at; i < at + pages; i++)
-		dirty += is_set(arena->dirty, i);
+	for (unsigned int word = at / 64; word * 64 < end; word++)
+		dirty += count_bits(arena->dirty[word] & mask_of(word, at, end));
 	return dirty;
 }
 
 /* Takes the pages out of what is free; whether all of them are zero. */
 static bool arena__take(struct heap *heap, struct arena *arena, unsigned int at, unsigned int pages)
 {
-	unsigned int dirty = count_dirty(arena, at, pages);
+	unsigned int dirty = 0, end = at + pages;
 
-	set(arena->free, at, pages, false);
-	set(arena->dirty, at, pages, false);
+	for (unsigned int word = at / 64; word * 64 < end; word++) {
+		uint64_t mask = mask_of(word, at, end);
+
+		arena->free[word] &= ~mask;
+		dirty += count_bits(arena->dirty[word] & mask);
+		arena->dirty[word] &= ~mask;
+	}
 	heap->dirty_pages -= dirty;
 	heap->run_pages += pages;
 	swing__up(&heap->run_swing, pages * PAGE);
@@ -235,15 +265,21 @@ static void arena__release(struct heap *heap, struct span *span)
 static void give_back(struct heap *heap, struct span *span, unsigned int at, unsigned int pages,
 		      bool dirty)
 {
-	set(span->arena->free, at, pages, true);
-	if (dirty) {
-		set(span->arena->dirty, at, pages, true);
-		heap->dirty_pages += pages;
+	struct arena *arena = span->arena;
+	unsigned int end = at + pages;
+
+	for (unsigned int word = at / 64; word * 64 < end; word++) {
+		uint64_t mask = mask_of(word, at, end);
+
+		arena->free[word] |= mask;
+		if (dirty)
+			arena->dirty[word] |= mask;
 	}
+	heap->dirty_pages += dirty ? pages : 0;
 	heap->run_pages -= pages;
 	swing__down(&heap->run_swing, pages * PAGE);
 	swing__spare(&heap->run_swing, heap->dirty_pages * PAGE);
-	span->arena->longest = ARENA_PAGES;
+	arena->longest = ARENA_PAGES;
 	if (!(span->flags & SPAN_LISTED))
 		_mt_queue_push(&heap->arenas, span);
 }
