@@ -12,6 +12,9 @@
 #include "otel.h"
 #include "verify.h"
 
+/* A thread that ends is often followed by one that does the same. */
+#define ORPHANS_KEEP_PAGES 256
+
 __thread struct thread _mt_thread = {
 	.direct = {[0 ... SMALL_MAX / ALIGNMENT] = &_mt_no_span},
 };
@@ -83,6 +86,17 @@ static void retire_if_empty(struct heap *heap)
 	unused = heap;
 }
 
+/* Under the lock: what their arenas have free is kept up to a limit for all of them, the last first. */
+static void purge_orphans(void)
+{
+	size_t left = ORPHANS_KEEP_PAGES;
+
+	for (struct heap *heap = orphans; heap; heap = heap->next) {
+		_mt_arena_purge(heap, left);
+		left -= heap->dirty_pages < left ? heap->dirty_pages : left;
+	}
+}
+
 void _mt_heap_drain_orphan(struct heap *heap)
 {
 	struct span *strays = NULL;
@@ -90,8 +104,8 @@ void _mt_heap_drain_orphan(struct heap *heap)
 	lock__acquire(&heaps_lock);
 	if (heap->state == HEAP_ORPHAN || heap->state == HEAP_UNUSED) {
 		_mt_heap_drain(heap, &strays);
-		if (heap->state == HEAP_ORPHAN)
-			_mt_arena_purge(heap, 0);
+		if (heap->state == HEAP_ORPHAN && heap->dirty_pages)
+			purge_orphans();
 		retire_if_empty(heap);
 	}
 	lock__release(&heaps_lock);
@@ -123,12 +137,13 @@ static void thread_ends(void *argument)
 	_mt_thread.heap = NULL;
 	set_owner(heap, 0);
 	_mt_arena_release_empty(heap);
-	_mt_arena_purge(heap, 0);
 	lock__acquire(&heaps_lock);
 	atomic_store(&heap->state, HEAP_ORPHAN);
 	heap->next = orphans;
 	orphans = heap;
 	atomic_fetch_add(&orphan_count, 1);
+	if (heap->dirty_pages)
+		purge_orphans();
 	/* Who put a span on the list before it saw the new state left it to us. */
 	_mt_heap_drain(heap, &strays);
 	retire_if_empty(heap);
