@@ -225,8 +225,10 @@ $(O)/libmtalloc.so: $(MT_OBJ_shared)
 $(O)/libmtalloc-mutant.so: $(MT_OBJ_mutant)
 $(O)/libmtalloc.so $(O)/libmtalloc-mutant.so:
 	$(call say,LINK,$@)
+	@# One segment for all that is not written: each one more costs a process start a mapping and
+	@# a fault.
 	$(Q)$(CC) -shared -Wl,-soname,libmtalloc.so.0 -Wl,-z,relro,-z,now -Wl,-z,nodelete \
-		-Wl,--sort-section=alignment,-Bsymbolic $(LDFLAGS) \
+		-Wl,-z,noseparate-code -Wl,--sort-section=alignment,-Bsymbolic $(LDFLAGS) \
 		-o $@ $^
 
 $(O)/libmtalloc.a: $(MT_OBJ_static)

@@ -53,7 +53,8 @@ struct walk_loader walk_loader;
 
 static struct walk_known *shared;
 static size_t shared_mask;
-static const void *libraries[LIBRARIES];
+/* Of its own pages: what others have beside it is used where this is not. */
+static const void *libraries[LIBRARIES] __attribute__((aligned(4096)));
 static bool any_free_counts; /* there are libraries that are not in the list */
 /* Code that is never unmapped: the program, libc, the loader, ourselves. */
 static struct {
