@@ -304,8 +304,9 @@ def compile_cxx(compiler):
 
 
 def python(name):
+    # Not -I: with that it would not look at PYTHONMALLOC.
     return Program("python-" + name, lambda scale, _: [
-        "/usr/bin/python3", "-I", os.path.join(REAL, name + ".py"), scale], real=True)
+        "/usr/bin/python3", "-sP", os.path.join(REAL, name + ".py"), scale], real=True)
 
 
 def small_load(scale):
