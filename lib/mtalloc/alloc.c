@@ -100,7 +100,8 @@ static MT_COLD void *checked_malloc(size_t size)
 	return block;
 }
 
-static void *malloc_untraced(size_t size)
+/* Not a part of its callers, which would save registers for it. */
+__attribute__((noinline)) static void *malloc_untraced(size_t size)
 {
 	bool zero;
 
@@ -110,28 +111,31 @@ static void *malloc_untraced(size_t size)
 	return _mt_alloc(size, &zero);
 }
 
-__attribute__((noinline)) static void *malloc_slow(size_t size)
+/* The current slab for a size of up to SMALL_MAX. */
+static inline struct span *slab_for(size_t size)
 {
-	if (unlikely(trace__wanted()))
-		return _mt_traced_malloc(size);
-	return malloc_untraced(size);
+	return _mt_thread.direct[(size + ALIGNMENT - 1) / ALIGNMENT];
 }
 
-/* The slab's last freed block, or NULL. */
-static inline void *take_freed(size_t size, uint64_t key)
+/* The block of the slab that was freed last, at offset. */
+static inline void *take_freed(struct span *span, uint64_t offset)
 {
-	struct span *span = _mt_thread.direct[(size + ALIGNMENT - 1) / ALIGNMENT];
-	uint64_t offset = span->free ^ key;
-	char *block;
+	char *block = span->start + offset;
 
-	if (unlikely(offset >= GRANULE))
-		return NULL;
-	block = span->start + offset;
 	span->free = *block__word(block);
 	span->used++;
 	/* No link any more: a free of the block must not look like a second one. */
 	*block__word(block) = 0;
 	return block;
+}
+
+/* The same of whatever slab it is for the size; NULL when there is none. */
+static inline void *small_freed(size_t size, uint64_t key)
+{
+	struct span *span = size <= SMALL_MAX ? slab_for(size) : &_mt_no_span;
+	uint64_t offset = span->free ^ key;
+
+	return likely(offset < GRANULE) ? take_freed(span, offset) : NULL;
 }
 
 /* The key that decodes links, or does not. */
@@ -146,13 +150,96 @@ static inline uint64_t untraced_key(void)
 	return malloc_key() & (UINT64_MAX >> 16);
 }
 
+/* Whether offset is no multiple of the slab's block size: the product's lower half shows it. */
+static inline bool is_inside(const struct span *span, uint64_t offset)
+{
+#if defined(__x86_64__)
+	uint64_t product;
+	bool inside;
+
+	/* The compiler would spend a register and an instruction more. */
+	__asm__("mov %[magic], %[product]\n\t"
+		"imul %[offset], %[product]\n\t"
+		"cmp %[magic], %[product]"
+		: [product] "=&r"(product), "=@ccae"(inside)
+		: [magic] "m"(span->magic), [offset] "r"(offset));
+	return inside;
+#else
+	return offset * span->magic >= span->magic;
+#endif
+}
+
+/*
+ * Behind the fast path: the next block of the slab that was never given out. NULL when there is none,
+ * or it is the first one on a page: what others freed comes before another page is touched.
+ */
+static inline __attribute__((always_inline)) void *take_next(struct span *span, bool *zero)
+{
+	const struct size_class *class = &_mt_classes[span->class_id];
+	uint32_t fresh = slab__fresh(span);
+
+	if (unlikely(fresh > class->last))
+		return NULL;
+	if (class__is_at_page(class, fresh) &&
+	    atomic_load_explicit(&_mt_thread.heap->pending, memory_order_relaxed))
+		return NULL;
+	return slab__take_fresh(span, class, fresh, zero);
+}
+
+/*
+ * A block of a size that the fast path does not know, without a lock; NULL when that is not all, or
+ * when calls are to be told, checked or filled: then no link can be decoded.
+ */
+static inline __attribute__((always_inline)) void *take_medium(size_t size, bool *zero)
+{
+	const struct heap *heap = _mt_thread.heap;
+	struct span *span;
+	uint64_t offset;
+
+	if (unlikely(size <= SMALL_MAX || size > SLAB_MAX || size >= _mt_options.mmap_threshold ||
+		     !heap))
+		return NULL;
+	span = heap->current[class__of(size)];
+	offset = span->free ^ malloc_key();
+	if (offset == LINK_END)
+		return take_next(span, zero);
+	if (unlikely(offset >= GRANULE || is_inside(span, offset)))
+		return NULL;
+	*zero = false;
+	return take_freed(span, offset);
+}
+
+__attribute__((noinline)) static void *malloc_slow(size_t size)
+{
+	bool zero;
+	void *block = take_medium(size, &zero);
+
+	if (likely(block))
+		return block;
+	if (unlikely(trace__wanted()))
+		return _mt_traced_malloc(size);
+	return malloc_untraced(size);
+}
+
+/* The slab has no freed block. */
+__attribute__((noinline)) static void *malloc_next(size_t size, struct span *span)
+{
+	bool zero;
+	void *block = take_next(span, &zero);
+
+	return likely(block) ? block : malloc_slow(size);
+}
+
 MT_API void *mt_malloc(size_t size)
 {
 	if (likely(size <= SMALL_MAX)) {
-		void *block = take_freed(size, malloc_key());
+		struct span *span = slab_for(size);
+		uint64_t offset = span->free ^ malloc_key();
 
-		if (likely(block))
-			return block;
+		if (likely(offset < GRANULE))
+			return take_freed(span, offset);
+		if (likely(offset == LINK_END))
+			return malloc_next(size, span);
 	}
 	return malloc_slow(size);
 }
@@ -184,12 +271,12 @@ __attribute__((noinline)) static void clear_pages(char *at, size_t bytes)
 
 void *_mt_real_malloc(size_t size)
 {
-	void *block = size <= SMALL_MAX ? take_freed(size, untraced_key()) : NULL;
+	void *block = small_freed(size, untraced_key());
 
 	return likely(block) ? block : malloc_untraced(size);
 }
 
-static void *calloc_untraced(size_t bytes)
+__attribute__((noinline)) static void *calloc_untraced(size_t bytes)
 {
 	bool zero = false;
 	void *block;
@@ -209,12 +296,20 @@ static void *calloc_untraced(size_t bytes)
 /* Called at the end, so that what traces it finds the caller. */
 __attribute__((noinline)) static void *calloc_slow(size_t count, size_t size)
 {
+	void *block = NULL;
 	size_t bytes;
+	bool zero;
 
 	if (unlikely(__builtin_mul_overflow(count, size, &bytes))) {
 		errno = ENOMEM;
 		return NULL;
 	}
+	if (bytes > SMALL_MAX)
+		block = take_medium(bytes, &zero);
+	else if ((slab_for(bytes)->free ^ malloc_key()) == LINK_END)
+		block = take_next(slab_for(bytes), &zero);
+	if (likely(block))
+		return zero ? block : memset(block, 0, bytes);
 	if (unlikely(trace__wanted()))
 		return _mt_traced_calloc(count, size);
 	return calloc_untraced(bytes);
@@ -225,7 +320,7 @@ MT_API void *mt_calloc(size_t count, size_t size)
 	size_t bytes;
 
 	if (likely(!__builtin_mul_overflow(count, size, &bytes) && bytes <= SMALL_MAX)) {
-		void *block = take_freed(bytes, malloc_key());
+		void *block = small_freed(bytes, malloc_key());
 
 		if (likely(block))
 			return memset(block, 0, bytes);
@@ -237,15 +332,44 @@ MT_API void *mt_calloc(size_t count, size_t size)
 void *_mt_real_calloc(size_t count, size_t size)
 {
 	size_t bytes = count * size;
-	void *block = bytes <= SMALL_MAX ? take_freed(bytes, untraced_key()) : NULL;
+	void *block = small_freed(bytes, untraced_key());
 
 	return block ? memset(block, 0, bytes) : calloc_untraced(bytes);
 }
 
 /* ---- giving back ---------------------------------------------------------------------------- */
 
-/* Ends the program unless the block is live; what it can hold. */
-static size_t live_size(const struct span *span, const void *block, const char *caller)
+/*
+ * Plain reads, which the compiler can make a part of the comparison: one word each, and only
+ * compared. What another thread changes meanwhile never makes a wrong free right.
+ */
+#ifdef __SANITIZE_THREAD__
+#define RACY(word) atomic_load_explicit(&(word), memory_order_relaxed)
+#else
+#define RACY(word) (*(const uintptr_t *)&(word))
+#endif
+
+size_t _mt_slab_block_size(const void *block)
+{
+	uintptr_t at = ((uintptr_t)block - _mt_fast.base) >> GRANULE_SHIFT;
+	uint64_t offset = (uint16_t)(uintptr_t)block;
+	const struct span *span;
+
+	if (unlikely(at >= RACY(_mt_fast.granules)))
+		return 0;
+	span = &_mt_fast.spans[at];
+	if (unlikely(atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
+		     is_inside(span, offset) || offset >> UNIT_SHIFT >= slab__fresh(span) ||
+		     slab__in_hole(span, block)))
+		return 0;
+	return _mt_classes[span->class_id].size;
+}
+
+/*
+ * Ends the program unless the block is live; what it can hold. Whether it is free, a slab's block
+ * only shows when it is looked at, which may be the first that is done to its page.
+ */
+static size_t live_size(const struct span *span, const void *block, const char *caller, bool look)
 {
 	uint8_t kind = span ? atomic_load_explicit(&span->kind, memory_order_relaxed) : SPAN_NONE;
 	struct heap *heap = _mt_thread.heap;
@@ -266,7 +390,7 @@ static size_t live_size(const struct span *span, const void *block, const char *
 			_mt_die(caller, block, "not the start of a block, or never given out", size);
 		if (unlikely(slab__in_hole(span, block)))
 			_mt_die(caller, block, "double free, its page was given back", size);
-		may_be_free = *block__word(block) >> 32 == LINK_TAG;
+		may_be_free = look && *block__word(block) >> 32 == LINK_TAG;
 		if (unlikely(may_be_free) &&
 		    (_mt_slab_has_free(span, block) || _mt_heap_has_freed(heap, span, block)))
 			_mt_die(caller, block, "double free", size);
@@ -288,14 +412,23 @@ static size_t live_size(const struct span *span, const void *block, const char *
 
 size_t _mt_size_of(const void *block, const char *caller)
 {
-	return live_size(_mt_span_of(block), block, caller);
+	return live_size(_mt_span_of(block), block, caller, true);
+}
+
+size_t _mt_usable_size(const void *block)
+{
+	size_t size = _mt_slab_block_size(block);
+
+	if (likely(size))
+		return size;
+	return live_size(_mt_span_of(block), block, "malloc_usable_size", false);
 }
 
 void _mt_free_block(void *block)
 {
 	struct span *span = _mt_span_of(block);
 	struct heap *heap = _mt_thread.heap;
-	size_t size = live_size(span, block, "free");
+	size_t size = live_size(span, block, "free", true);
 	int saved = errno;
 
 	switch (span ? atomic_load_explicit(&span->kind, memory_order_relaxed) : SPAN_NONE) {
@@ -335,35 +468,6 @@ __attribute__((noinline)) static void free_slow(void *block)
 		free_untraced(block);
 }
 
-/* Whether offset is no multiple of the slab's block size: the product's lower half shows it. */
-static inline bool is_inside(const struct span *span, uint64_t offset)
-{
-#if defined(__x86_64__)
-	uint64_t product;
-	bool inside;
-
-	/* The compiler would spend a register and an instruction more. */
-	__asm__("mov %[magic], %[product]\n\t"
-		"imul %[offset], %[product]\n\t"
-		"cmp %[magic], %[product]"
-		: [product] "=&r"(product), "=@ccae"(inside)
-		: [magic] "m"(span->magic), [offset] "r"(offset));
-	return inside;
-#else
-	return offset * span->magic >= span->magic;
-#endif
-}
-
-/*
- * Plain reads, which the compiler can make a part of the comparison: one word each, and only
- * compared. What another thread changes meanwhile never makes a wrong free right.
- */
-#ifdef __SANITIZE_THREAD__
-#define RACY(word) atomic_load_explicit(&(word), memory_order_relaxed)
-#else
-#define RACY(word) (*(const uintptr_t *)&(word))
-#endif
-
 /* A block of a slab in region 0 that is not the thread's, or has no room: still without locks. */
 __attribute__((noinline)) static void free_elsewhere(struct span *span, void *block)
 {
@@ -372,7 +476,7 @@ __attribute__((noinline)) static void free_elsewhere(struct span *span, void *bl
 
 	if (unlikely(!heap || atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
 		     is_inside(span, offset) || offset >> UNIT_SHIFT >= slab__fresh(span) ||
-		     slab__in_hole(span, block) || ((const uint32_t *)block)[1] == LINK_TAG))
+		     slab__in_hole(span, block) || block__looks_free(block)))
 		free_untraced(block);
 	else if (atomic_load_explicit(&span->heap, memory_order_relaxed) != heap->id)
 		_mt_heap_remote_free(heap, span, block, _mt_classes[span->class_id].size);
@@ -404,7 +508,7 @@ static inline __attribute__((always_inline)) void free_by(void *block, uintptr_t
 		return free_elsewhere(span, block);
 	/* Regions begin at a multiple of a granule. */
 	offset = (uint16_t)(uintptr_t)block;
-	if (unlikely(is_inside(span, offset) || ((const uint32_t *)block)[1] == LINK_TAG))
+	if (unlikely(is_inside(span, offset) || block__looks_free(block)))
 		return slow(block);
 	*block__word(block) = span->free;
 	span->free = link__encode((uint32_t)offset);

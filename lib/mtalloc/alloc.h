@@ -15,6 +15,12 @@ static inline void ready(void)
 /* Frees a live block; ends the program when it is none. Keeps errno. */
 void _mt_free_block(void *block);
 
+/*
+ * What a block of a slab in region 0 can hold, told without a lock and without a look at the block;
+ * 0 when it is another's, or when calls are to be told, checked or filled.
+ */
+size_t _mt_slab_block_size(const void *block);
+
 /* A block at a multiple of alignment, a power of two. */
 void *_mt_alloc_aligned(size_t size, size_t alignment, bool *zero);
 

@@ -25,6 +25,11 @@ static void *move(void *block, size_t have, size_t size)
 	return moved;
 }
 
+static bool stays_in_slab(size_t have, size_t size)
+{
+	return size <= have && (size > have / 2 || have <= 64);
+}
+
 /* The block as it is, or resized where it stands, or NULL. */
 static void *resize_in_place(void *block, size_t have, size_t size)
 {
@@ -34,7 +39,7 @@ static void *resize_in_place(void *block, size_t have, size_t size)
 
 	switch (span ? atomic_load_explicit(&span->kind, memory_order_relaxed) : SPAN_NONE) {
 	case SPAN_SLAB:
-		return fits && (size > have / 2 || have <= 64) ? block : NULL;
+		return stays_in_slab(have, size) ? block : NULL;
 	case SPAN_ARENA:
 		if (size <= SLAB_MAX || size > RUN_MAX)
 			return NULL;
@@ -82,9 +87,26 @@ void *_mt_real_realloc(void *block, size_t size)
 	return resized;
 }
 
+/* Of a block of a slab, without what can go wrong; NULL: not here. */
+static inline void *resize_small(void *block, size_t size)
+{
+	size_t have = _mt_slab_block_size(block);
+
+	if (unlikely(!have || !size || size > RUN_MAX || block__looks_free(block)))
+		return NULL;
+	return likely(stays_in_slab(have, size)) ? block : move(block, have, size);
+}
+
 MT_API void *mt_realloc(void *block, size_t size)
 {
-	return trace__wanted() ? _mt_traced_realloc(block, size) : _mt_real_realloc(block, size);
+	void *resized;
+
+	if (unlikely(trace__wanted()))
+		return _mt_traced_realloc(block, size);
+	if (!block)
+		return mt_malloc(size);
+	resized = resize_small(block, size);
+	return likely(resized) ? resized : _mt_real_realloc(block, size);
 }
 
 void *_mt_real_reallocarray(void *block, size_t count, size_t size)
@@ -271,7 +293,7 @@ MT_API size_t mt_malloc_usable_size(void *block)
 		return 0;
 	if (checking())
 		return _mt_check_size(block, "malloc_usable_size");
-	return _mt_size_of(block, "malloc_usable_size");
+	return _mt_usable_size(block);
 }
 
 static size_t given_back(void)

@@ -171,6 +171,12 @@ static inline uint64_t *block__word(const void *block)
 	return (uint64_t *)block;
 }
 
+/* It is: or the user has written a link's tag there. */
+static inline bool block__looks_free(const void *block)
+{
+	return ((const uint32_t *)block)[1] == LINK_TAG;
+}
+
 /* The span of a pointer into any region, the first one of its granules; or NULL. */
 struct span *_mt_span_of(const void *pointer);
 uint32_t _mt_span_id(const struct span *span);
@@ -341,7 +347,8 @@ void _mt_queue_remove(struct queue *queue, struct span *span);
 struct size_class {
 	uint64_t magic;
 	uint32_t size;
-	uint32_t last; /* fresh, in UNITs, up to which a further block fits */
+	uint16_t units; /* the same in UNITs */
+	uint16_t last; /* fresh, in UNITs, up to which a further block fits */
 };
 
 extern struct size_class _mt_classes[CLASSES];
@@ -369,6 +376,27 @@ static inline uint32_t slab__fresh(const struct span *span)
 static inline void slab__set_fresh(struct span *span, uint32_t units)
 {
 	atomic_store_explicit(&span->fresh, (uint16_t)units, memory_order_relaxed);
+}
+
+/* Whether a block that begins there is the first one on one of its pages. */
+static inline bool class__is_at_page(const struct size_class *class, uint32_t fresh)
+{
+	return fresh % PAGE_UNITS < class->units;
+}
+
+/* The next block that was never given out: it begins at fresh, and there is one. */
+static inline void *slab__take_fresh(struct span *span, const struct size_class *class,
+				     uint32_t fresh, bool *zero)
+{
+	char *block = span->start + ((size_t)fresh << UNIT_SHIFT);
+
+	*zero = fresh >= span->clean * PAGE_UNITS;
+	/* What an earlier life of the granule left may look like a link. */
+	if (!*zero)
+		*block__word(block) = 0;
+	slab__set_fresh(span, fresh + class->units);
+	span->used++;
+	return block;
 }
 
 /* Given out, not freed or freed by another thread and not taken in yet. */
@@ -513,6 +541,8 @@ void _mt_init(void);
 void *_mt_alloc(size_t size, bool *zero);
 /* Bytes that the block can hold; ends the program when it is not a live block. */
 size_t _mt_size_of(const void *block, const char *caller);
+/* The same, and the block is not looked at: its user may not have touched it yet. */
+size_t _mt_usable_size(const void *block);
 
 /* Writes one line, "mtalloc: CALLER(BLOCK): WHAT", and aborts. */
 _Noreturn void _mt_die(const char *caller, const void *block, const char *what, size_t size);

@@ -35,7 +35,8 @@ void _mt_classes_init(void)
 		unsigned int units = (i - shift * 8 + 1) << shift;
 
 		class->size = units << UNIT_SHIFT;
-		class->last = (uint32_t)GRANULE_UNITS - units;
+		class->units = (uint16_t)units;
+		class->last = (uint16_t)(GRANULE_UNITS - units);
 		class->magic = ~(uint64_t)0 / class->size + 1;
 	}
 }
@@ -154,19 +155,11 @@ void *_mt_slab_alloc(struct heap *heap, int class_id, bool *zero)
 				"corrupted free list in this slab, written after free?", class->size);
 		if (slab__fresh(span) <= class->last) {
 			/* Before another page is touched: has somebody freed a block? */
-			if (slab__fresh(span) % PAGE_UNITS < class->size >> UNIT_SHIFT &&
-			    _mt_heap_take_in(heap)) {
+			if (class__is_at_page(class, slab__fresh(span)) && _mt_heap_take_in(heap)) {
 				span = heap->current[class_id];
 				continue;
 			}
-			block = span->start + ((size_t)slab__fresh(span) << UNIT_SHIFT);
-			*zero = slab__fresh(span) >= span->clean * PAGE_UNITS;
-			/* What an earlier life of the granule left may look like a link. */
-			if (!*zero)
-				*block__word(block) = 0;
-			slab__set_fresh(span, slab__fresh(span) + (class->size >> UNIT_SHIFT));
-			span->used++;
-			return block;
+			return slab__take_fresh(span, class, slab__fresh(span), zero);
 		}
 		if (span->holes)
 			_mt_slab_fill_hole(heap, span);

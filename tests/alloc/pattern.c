@@ -271,6 +271,14 @@ static void *aligned(size_t size)
 	return A.aligned_alloc(256, size);
 }
 
+static void *asked(size_t size)
+{
+	void *p = A.malloc(size);
+
+	CHECK_LE(size, A.malloc_usable_size(p));
+	return p;
+}
+
 struct touching {
 	void *(*allocate)(size_t);
 	size_t size;
@@ -287,11 +295,11 @@ static void no_page_of_a_block_is_touched_before_its_user_comes(void)
 {
 	static const size_t sizes[] = {1,    16,    48,	   100,	   500,	   1024,   2000,
 				       4096, 10000, 20000, 100000, 131072, 500000, 3 * MIB};
-	void *(*const by[])(size_t) = {A.malloc, zeroed, aligned};
+	void *(*const by[])(size_t) = {A.malloc, zeroed, aligned, asked};
 	struct outcome out;
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		for (size_t b = 0; b < 3; b++) {
+		for (size_t b = 0; b < sizeof(by) / sizeof(by[0]); b++) {
 			/* A fresh heap each: memory that was used once is there. */
 			struct touching t = {by[b], sizes[i]};
 
