@@ -474,6 +474,13 @@ __attribute__((noinline)) static void free_elsewhere(struct span *span, void *bl
 	struct heap *heap = _mt_thread.heap;
 	uint64_t offset = (uint16_t)(uintptr_t)block;
 
+	if (unlikely(!heap)) {
+		int saved = errno;
+
+		/* So that it has outboxes: who frees once for others will go on with it. */
+		heap = _mt_heap();
+		errno = saved;
+	}
 	if (unlikely(!heap || atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
 		     is_inside(span, offset) || offset >> UNIT_SHIFT >= slab__fresh(span) ||
 		     slab__in_hole(span, block) || block__looks_free(block)))

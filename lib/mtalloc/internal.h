@@ -286,6 +286,7 @@ struct heap {
 	struct span *spare_arena; /* perhaps without a block, and kept */
 	struct swing run_swing;
 	struct heap *next; /* unused, or orphans */
+	uint32_t posted; /* a bit for each outbox that something is in */
 	struct outbox outbox[OUTBOXES];
 };
 
@@ -322,6 +323,8 @@ struct heap *_mt_heap_by_id(uint16_t id);
 bool _mt_heap_collect(struct heap *heap);
 /* The same, but for what waits in the outboxes of this thread. */
 bool _mt_heap_take_in(struct heap *heap);
+/* That alone: what waits in them goes to those who own it. */
+void _mt_heap_flush(struct heap *heap);
 /* A part of it: spans that left the heap are to be handed on, without locks. */
 bool _mt_heap_drain(struct heap *heap, struct span **strays);
 void _mt_heap_hand_on(struct span *strays);
@@ -435,13 +438,16 @@ uint32_t _mt_slab_blocks_on(const struct span *span, uint32_t pages);
 /* Whether a page that the block lies on was given back: then it is not live. */
 static inline bool slab__in_hole(const struct span *span, const void *block)
 {
-	uint32_t offset = (uint16_t)(uintptr_t)block;
-	uint32_t first = offset >> PAGE_SHIFT;
-	uint32_t last = (offset + _mt_classes[span->class_id].size - 1) >> PAGE_SHIFT;
 	uint64_t remote = atomic_load_explicit(&span->remote, memory_order_relaxed);
+	uint32_t holes = __atomic_load_n(&span->holes, __ATOMIC_RELAXED) |
+			 freed__unpack(remote).pages;
+	uint32_t offset = (uint16_t)(uintptr_t)block, first, last;
 
-	return (__atomic_load_n(&span->holes, __ATOMIC_RELAXED) | freed__unpack(remote).pages) &
-	       ((2u << last) - (1u << first));
+	if (likely(!holes))
+		return false;
+	first = offset >> PAGE_SHIFT;
+	last = (offset + _mt_classes[span->class_id].size - 1) >> PAGE_SHIFT;
+	return holes & ((2u << last) - (1u << first));
 }
 
 /* Other threads look meanwhile; a page with a live block is never in it. */

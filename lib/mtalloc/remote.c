@@ -257,6 +257,11 @@ static void outbox__flush(struct outbox *box)
 	pass(span, freed, box->bytes);
 }
 
+static unsigned int outbox_of(const struct span *span)
+{
+	return ((uintptr_t)span >> 6) % OUTBOXES;
+}
+
 static void outbox__put(struct outbox *box, struct span *span, void *block)
 {
 	uint32_t offset = (uint32_t)((char *)block - span->start);
@@ -270,9 +275,12 @@ static void outbox__put(struct outbox *box, struct span *span, void *block)
 	box->span = span;
 }
 
-void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, size_t bytes)
+/* The first block of its span in the outbox, or the last one that fits. */
+static __attribute__((noinline)) void put_slowly(struct heap *mine, struct span *span, void *block,
+						 size_t bytes)
 {
 	struct outbox single = {.bytes = (uint32_t)bytes}, *box;
+	unsigned int at = outbox_of(span);
 
 	if (bytes > SLAB_MAX) {
 		uint32_t offset = _mt_arena_wait(span, block);
@@ -285,22 +293,38 @@ void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, siz
 		outbox__flush(&single);
 		return;
 	}
-	box = &mine->outbox[((uintptr_t)span >> 6) % OUTBOXES];
+	box = &mine->outbox[at];
 	if (box->span != span) {
 		outbox__flush(box);
 		box->bytes = (uint32_t)bytes;
 		box->left = bytes < OUTBOX_BYTES / OUTBOX_BLOCKS ? OUTBOX_BLOCKS :
 								   (uint32_t)(OUTBOX_BYTES / bytes);
+		mine->posted |= 1u << at;
 	}
 	outbox__put(box, span, block);
-	if (box->freed.count >= box->left)
+	if (box->freed.count >= box->left) {
 		outbox__flush(box);
+		mine->posted &= ~(1u << at);
+	}
+}
+
+void _mt_heap_remote_free(struct heap *mine, struct span *span, void *block, size_t bytes)
+{
+	struct outbox *box = mine ? &mine->outbox[outbox_of(span)] : NULL;
+
+	if (unlikely(!box || box->span != span || box->freed.count + 1 >= box->left))
+		return put_slowly(mine, span, block, bytes);
+	*block__word(block) = link__encode(box->freed.head);
+	box->freed.head = (uint32_t)((char *)block - span->start);
+	box->freed.count++;
 }
 
 static void flush_all(struct heap *heap)
 {
-	for (int i = 0; i < OUTBOXES; i++)
-		outbox__flush(&heap->outbox[i]);
+	while (heap->posted) {
+		outbox__flush(&heap->outbox[__builtin_ctz(heap->posted)]);
+		heap->posted &= heap->posted - 1;
+	}
 }
 
 bool _mt_heap_take_in(struct heap *heap)
@@ -312,9 +336,14 @@ bool _mt_heap_take_in(struct heap *heap)
 	return some;
 }
 
-bool _mt_heap_collect(struct heap *heap)
+void _mt_heap_flush(struct heap *heap)
 {
 	if (heap->state != HEAP_SHARED)
 		flush_all(heap);
+}
+
+bool _mt_heap_collect(struct heap *heap)
+{
+	_mt_heap_flush(heap);
 	return _mt_heap_take_in(heap);
 }

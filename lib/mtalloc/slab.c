@@ -111,7 +111,7 @@ static struct span *slab__next(struct heap *heap, int class_id)
 {
 	struct span *span = heap->current[class_id];
 
-	if (_mt_heap_collect(heap)) {
+	if (_mt_heap_take_in(heap)) {
 		span = heap->current[class_id];
 		if (span != &_mt_no_span && has_room(span))
 			return span;
@@ -122,6 +122,9 @@ static struct span *slab__next(struct heap *heap, int class_id)
 		atomic_store_explicit(&span->owner, 0, memory_order_relaxed);
 	}
 	span = _mt_span_by_id(heap->queue[class_id].first);
+	/* More memory is wanted, perhaps by others too: they get theirs. */
+	if (!span)
+		_mt_heap_flush(heap);
 	if (!span)
 		span = _mt_heap_adopt(heap, class_id);
 	if (!span)
