@@ -141,9 +141,9 @@ AGENT_OBJ := $(AGENT_SRC:%.c=$(O)/agent/%.o)
 MAN := $(wildcard docs/memtrace.8)
 COMPLETION := $(wildcard docs/completion/memtrace.bash)
 
-.PHONY: all progs unit mtalloc mutants agent bench-progs bench-alloc-progs install uninstall clean \
-	check check-root check-tsan learn check-bench-alloc check-vm bench bench-floor bench-alloc run test deps format \
-	format-check lint fuzz help FORCE
+.PHONY: all progs unit mtalloc mutants agent bench-progs bench-alloc-progs install install-mtalloc \
+	uninstall clean check check-root check-tsan learn check-bench-alloc check-vm bench bench-floor \
+	bench-alloc run test deps format format-check lint fuzz help FORCE
 all: $(O)/memtrace mtalloc agent
 
 mtalloc: $(MT_LIBS)
@@ -343,13 +343,15 @@ CONTRACTDIR = $(DESTDIR)$(PREFIX)/share/memtrace/contracts
 CONTRACTS := $(patsubst %,tests/contracts/%.contract,glibc jemalloc mimalloc mtalloc musl tcmalloc)
 MT_VERSION := 0.1.0
 
-install: all
+install: all install-mtalloc
 	install -D -m 755 $(O)/memtrace '$(BINDIR)/memtrace'
 	$(if $(MAN),install -D -m 644 $(MAN) '$(MANDIR)/memtrace.8')
 	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) '$(COMPDIR)/memtrace')
 	install -D -m 644 -t '$(DOCDIR)' LICENSE $(wildcard README.md)
 	install -D -m 755 $(AGENT) '$(LIBDIR)/memtrace/libmemtrace-agent.so'
 	install -D -m 644 -t '$(CONTRACTDIR)' $(CONTRACTS)
+
+install-mtalloc: mtalloc
 	install -D -m 755 $(O)/libmtalloc.so '$(LIBDIR)/libmtalloc.so.$(MT_VERSION)'
 	ln -sf libmtalloc.so.$(MT_VERSION) '$(LIBDIR)/libmtalloc.so.0'
 	ln -sf libmtalloc.so.0 '$(LIBDIR)/libmtalloc.so'

@@ -81,9 +81,16 @@ $(O)/alloc/plugin.so: tests/alloc/plugin.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 $(ALLOC_CFLAGS) $(DEPFLAGS) -fPIC -shared -o $@ $<
 
+# The library as a package has it, for a program that is linked with it.
+$(O)/alloc/installed: $(MT_LIBS) lib/mtalloc/mtalloc.pc.in lib/mtalloc/mtalloc.h
+	$(call say,INSTALL,$@)
+	@rm -rf $@
+	@$(MAKE) -s --no-print-directory install-mtalloc DESTDIR='$(abspath $@)' PREFIX=/opt/memtrace
+	@touch $@
+
 .PHONY: alloc-tests check-alloc check-alloc-full
 .SECONDARY: $(foreach w,$(ALLOC_WAYS),$(ALLOC_$(w):%=$(O)/alloc/$(w)/%.o))
-alloc-tests: mtalloc $(ALLOC_TESTS)
+alloc-tests: mtalloc $(ALLOC_TESTS) $(O)/alloc/installed
 
 check-alloc: alloc-tests $(O)/.deps-test
 	@O='$(abspath $(O))' tests/alloc/run $(ARGS)
