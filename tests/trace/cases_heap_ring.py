@@ -261,6 +261,13 @@ def little_address_space_is_enough():
     expect("calls by place", made_blocks(run, "calls"), run.result["made"])
 
 
+@case(needs=("bpf", "user-namespaces"))
+def in_other_namespaces():
+    run = expect_life("plain", wrap=("unshare", "--fork", "--pid", "--mount"), processes=2)
+    expect("planes", {p["heap_plane"] for p in run.report["processes"]}, {"ring"})
+    expect("calls by place", made_blocks(run, "calls"), run.result["made"])
+
+
 @case
 def an_exception_ends_the_call():
     """bad_alloc out of jemalloc's operator new, then calls further in: all are told."""
