@@ -339,23 +339,33 @@ static int parser__primary(struct parser *p, struct program *out, enum value_typ
 	return parser__expected(p, "a value or a condition");
 }
 
-static int parser__unary(struct parser *p, struct program *out, enum value_type *type)
+typedef int parser_part(struct parser *, struct program *, enum value_type *);
+typedef int parser_expect(struct parser *, const struct token *, enum value_type);
+
+/* Behind a "-" or "not": the same again, of the type that is expected, and the operation on it. */
+static int parser__prefixed(struct parser *p, struct program *out, enum value_type *type,
+			    parser_part *part, parser_expect *expect, enum opcode op)
 {
 	struct token at;
 	int err;
 
-	if (!token__is(&p->token, "-"))
-		return parser__primary(p, out, type);
 	if (++p->nesting > NESTING_MOST)
 		return parser__fail(p, &p->token, "nested more than %d deep", NESTING_MOST);
 	err = parser__next(p);
 	at = p->token;
 	if (!err)
-		err = parser__unary(p, out, type);
+		err = part(p, out, type);
 	if (!err)
-		err = parser__expect_value(p, &at, *type);
+		err = expect(p, &at, *type);
 	p->nesting--;
-	return err ? err : parser__operate(p, out, OP_NEGATE);
+	return err ? err : parser__operate(p, out, op);
+}
+
+static int parser__unary(struct parser *p, struct program *out, enum value_type *type)
+{
+	if (!token__is(&p->token, "-"))
+		return parser__primary(p, out, type);
+	return parser__prefixed(p, out, type, parser__unary, parser__expect_value, OP_NEGATE);
 }
 
 /* What a product or quotient is. */
@@ -481,28 +491,14 @@ static int parser__comparison(struct parser *p, struct program *out, enum value_
 
 static int parser__not(struct parser *p, struct program *out, enum value_type *type)
 {
-	struct token at;
-	int err;
-
 	if (!token__is(&p->token, "not"))
 		return parser__comparison(p, out, type);
-	if (++p->nesting > NESTING_MOST)
-		return parser__fail(p, &p->token, "nested more than %d deep", NESTING_MOST);
-	err = parser__next(p);
-	at = p->token;
-	if (!err)
-		err = parser__not(p, out, type);
-	if (!err)
-		err = parser__expect_condition(p, &at, *type);
-	p->nesting--;
-	return err ? err : parser__operate(p, out, OP_NOT);
+	return parser__prefixed(p, out, type, parser__not, parser__expect_condition, OP_NOT);
 }
 
 /* Conditions joined by a word. What the first ones decide is not looked at further. */
 static int parser__chain(struct parser *p, struct program *out, enum value_type *type,
-			 const char *word,
-			 int (*part)(struct parser *, struct program *, enum value_type *),
-			 enum opcode join, enum opcode skip)
+			 const char *word, parser_part *part, enum opcode join, enum opcode skip)
 {
 	struct token at = p->token;
 	enum value_type other = VALUE_NUMBER;
