@@ -131,7 +131,8 @@ struct rec_exec {
 	char comm[16];
 };
 
-/* A thread ended. aux: 1 when it was the last of its process. */
+/* A thread ended. aux: 1 when it was the last of its process. flags: EXIT_*. */
+#define EXIT_UNTOLD (1 << 0) /* how is not known, nor the kernel's counts */
 struct rec_exit {
 	struct rec h;
 	__u32 exit_code; /* as wait(2) gives it: status << 8 | signal */

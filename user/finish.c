@@ -158,7 +158,7 @@ static void finish__notes(struct session *s, struct report *r, const struct even
 			     s->secure_execs);
 	finish__ring_notes(s, r);
 	finish__heap_notes(r, counts);
-	if (!r->seen)
+	if (!r->seen && !s->alone)
 		report__note(r, "the probes were in place: system calls brk, mmap, munmap, mremap, madvise, "
 				"mprotect and page faults, of all threads");
 	if (counts->lost[REC_EXEC] || counts->lost[REC_VMA] || counts->lost[REC_FILE] ||
@@ -277,6 +277,8 @@ int finish__report(struct session *s)
 		return -ENOMEM;
 	}
 	r->how = how;
+	if (s->alone && report__without_kernel(r, s->without_kernel))
+		log__error("no memory for a remark");
 	r->sample_bytes = s->o->sample_bytes;
 	finish__parts(r);
 	finish__notes(s, r, &counts, unbalanced);

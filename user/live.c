@@ -60,9 +60,10 @@ int live__stream_before(struct session *s, const struct rec *r)
 					  names__place(s->names, r->tgid, f->stack_id, f->ip), &o);
 	case REC_EXIT:
 		err = hold__end_thread(s->hold, r->tid);
-		return err ? err :
-			     view__stream_exit(s->text, (const struct rec_exit *)r,
-					       model__comm(s->model, r->tgid), &s->stream);
+		return err || r->flags & EXIT_UNTOLD ?
+			       err :
+			       view__stream_exit(s->text, (const struct rec_exit *)r,
+						 model__comm(s->model, r->tgid), &s->stream);
 	case REC_FORK:
 		return view__stream_fork(s->text, (const struct rec_fork *)r,
 					 model__comm(s->model, r->tgid), &s->stream);
@@ -217,6 +218,15 @@ static void live__row(struct table_row *row, const struct process_report *p, str
 		row->rss_change = row->rss_bytes - last->rss_start;
 }
 
+/* What only a kernel plane tells. */
+static void live__forget_kernel(struct table_row *row)
+{
+	row->faults_per_s = row->major_per_s = row->calls_per_s = -1;
+	row->mapped_per_s = row->unmapped_per_s = -1;
+	row->break_change = INT64_MIN;
+	row->faults = row->calls = UNKNOWN;
+}
+
 /* Room for a row of memory for each process; new ones have seen nothing. */
 static int live__remember(struct session *s, size_t n)
 {
@@ -265,6 +275,8 @@ int live__table(struct session *s)
 			s->live[i] = measured;
 		}
 		live__sort(rows, shown, &t.total);
+		for (i = 0; i <= shown && s->alone; i++)
+			live__forget_kernel(i < shown ? &rows[i] : &t.total);
 		for (i = 0; i < REC_KINDS; i++)
 			t.lost += counts.lost[i];
 		t.rows = rows;

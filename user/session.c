@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "user/alone.h"
 #include "user/checking.h"
 #include "user/finish.h"
 #include "user/live.h"
@@ -42,7 +43,7 @@ static bool is_call(unsigned kind)
 	return kind >= REC_BRK && kind <= REC_MPROTECT;
 }
 
-static void add_code(void *ctx, pid_t pid, const struct vma *v)
+void session__add_code(void *ctx, pid_t pid, const struct vma *v)
 {
 	struct session *s = ctx;
 
@@ -70,7 +71,7 @@ static void session__count_before(struct session *s, pid_t pid)
 	p->heap.before_at_most = c.at_most;
 }
 
-static void session__fail(struct session *s, int err)
+void session__fail(struct session *s, int err)
 {
 	if (!s->err)
 		s->err = err;
@@ -87,7 +88,7 @@ static void session__meet(struct session *s, pid_t pid)
 	if (model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false))
 		return;
 	model__process(s->model, pid)->threads = process__threads(pid);
-	process__snapshot(s->model, pid, add_code, s);
+	process__snapshot(s->model, pid, session__add_code, s);
 	session__count_before(s, pid);
 	if (s->plane)
 		session__fail(s, plane__add(s->plane, pid, NULL));
@@ -148,6 +149,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 		session__meet(s, r->tgid);
 	if (r->kind == REC_FAULT)
 		session__look_up(s, (const struct rec_fault *)r);
+	if (r->kind == REC_STACK && s->alone)
+		alone__look_up_stack(s, (const struct rec_stack *)r);
 	/* What memtrace does within the process is in the report, and nowhere else. */
 	ours = s->ring && (s->o->stream || s->checking) && model__is_agents(s->model, r);
 	if (s->o->stream && !ours)
@@ -196,7 +199,7 @@ static int session__attach(struct session *s)
 			err = model__add_root(s->model, pid, ppid, comm, exe[0] ? exe : NULL, false);
 		if (!err) {
 			model__process(s->model, pid)->threads = process__threads(pid);
-			err = process__snapshot(s->model, pid, add_code, s);
+			err = process__snapshot(s->model, pid, session__add_code, s);
 			session__count_before(s, pid);
 		}
 		if (!err && s->plane)
@@ -215,6 +218,86 @@ static int session__attach(struct session *s)
 	return 0;
 }
 
+static int session__make_ring(struct session *s, bool attach)
+{
+	const struct options *o = s->o;
+	struct ring_plane_opts r = {
+		.attach = attach,
+		.ring_bytes = o->ring_bytes,
+		.sample_bytes = o->sample_bytes,
+		/* There is no hurry for a process that runs already, but what it waits for us. */
+		.drop = o->drop || attach,
+		.only_root = o->no_follow,
+		.sink = session__take,
+		.ctx = s,
+	};
+
+	s->ring = ring_plane__new(&r);
+	return s->ring ? 0 : -EIO;
+}
+
+/* The ring plane, if the command can have it. 0 or -errno, after a message. */
+static int session__open_ring(struct session *s)
+{
+	const struct options *o = s->o;
+	const char *why;
+
+	if (o->npids && !o->allocator && !o->nsymbols && !o->check.on &&
+	    (o->heap == HEAP_CHOICE_RING || o->heap == HEAP_CHOICE_AUTO))
+		return session__make_ring(s, true);
+	if (o->heap != HEAP_CHOICE_RING || !o->argv)
+		return 0;
+	why = ring_plane__unfit(o->argv[0]);
+	if (why) {
+		log__warn("%s: %s: its allocator's calls are traced by uprobes", o->argv[0], why);
+		return 0;
+	}
+	return session__make_ring(s, false);
+}
+
+/* The command, waiting until it may run. 0 or -errno, after a message. */
+static int session__prepare(struct session *s)
+{
+	return launch__prepare(&s->launch, s->o->argv, s->o->user,
+			       s->ring ? ring_plane__library(s->ring) : NULL,
+			       s->ring ? ring_plane__address(s->ring) : NULL);
+}
+
+/* Whether a run without the kernel plane is of any use. */
+static bool session__may_go_alone(const struct session *s)
+{
+	const struct options *o = s->o;
+
+	return o->argv && !o->check.on && !o->allocator && !o->nsymbols &&
+	       (o->heap == HEAP_CHOICE_RING || o->heap == HEAP_CHOICE_AUTO);
+}
+
+/* What cannot be had from the kernel is left out: the command with the library preloaded. 0 or -errno. */
+static int session__go_alone(struct session *s, const struct kernel_opts *k)
+{
+	const char *why = s->ring ? NULL : ring_plane__unfit(s->o->argv[0]);
+
+	if (why)
+		log__error("%s: %s: a library cannot be preloaded into it", s->o->argv[0], why);
+	if (why || (!s->ring && session__make_ring(s, false)))
+		return -ENOTSUP;
+	/* It has been prepared without the library. */
+	if (s->o->heap != HEAP_CHOICE_RING) {
+		launch__cancel(&s->launch);
+		s->launch = (struct launch){.go = -1, .error = -1};
+		if (session__prepare(s))
+			return -ENOTSUP;
+	}
+	s->kernel = kernel__none(k);
+	if (!s->kernel)
+		return -ENOMEM;
+	s->alone = true;
+	ring_plane__go_alone(s->ring, alone__meet);
+	log__warn("system calls and page faults cannot be traced, allocator calls can: %s",
+		  s->without_kernel);
+	return 0;
+}
+
 static int session__open_kernel(struct session *s)
 {
 	struct kernel_opts k = {
@@ -229,43 +312,20 @@ static int session__open_kernel(struct session *s)
 		.sink = session__take,
 		.sink_ctx = s,
 	};
+	bool may = session__may_go_alone(s);
 	int status;
 
+	if (may)
+		log__divert(s->without_kernel, sizeof(s->without_kernel));
 	s->kernel = kernel__new(&k, &status);
-	return s->kernel ? 0 : status;
-}
-
-/* The ring plane, if the command can have it. 0 or -errno, after a message. */
-static int session__open_ring(struct session *s)
-{
-	const struct options *o = s->o;
-	struct ring_plane_opts r = {
-		.ring_bytes = o->ring_bytes,
-		.sample_bytes = o->sample_bytes,
-		.drop = o->drop,
-		.only_root = o->no_follow,
-		.sink = session__take,
-		.ctx = s,
-	};
-	const char *why;
-
-	if (o->npids && !o->allocator && !o->nsymbols && !o->check.on &&
-	    (o->heap == HEAP_CHOICE_RING || o->heap == HEAP_CHOICE_AUTO)) {
-		/* There is no hurry for a process that runs already, but what it waits for us. */
-		r.attach = true;
-		r.drop = true;
-		s->ring = ring_plane__new(&r);
-		return s->ring ? 0 : -EIO;
-	}
-	if (o->heap != HEAP_CHOICE_RING || !o->argv)
+	log__divert(NULL, 0);
+	if (s->kernel)
 		return 0;
-	why = ring_plane__unfit(o->argv[0]);
-	if (why) {
-		log__warn("%s: %s: its allocator's calls are traced by uprobes", o->argv[0], why);
+	if (may && status == EXIT_UNABLE && !session__go_alone(s, &k))
 		return 0;
-	}
-	s->ring = ring_plane__new(&r);
-	return s->ring ? 0 : -EIO;
+	if (may)
+		log__error("%s", s->without_kernel);
+	return status;
 }
 
 static int session__ask(void *ctx, pid_t pid, const struct ring_probe *probe)
@@ -301,7 +361,7 @@ static int session__open_plane(struct session *s)
 		.sink_ctx = s,
 	};
 
-	if (o->heap == HEAP_CHOICE_NONE || (s->ring && o->argv))
+	if (o->heap == HEAP_CHOICE_NONE || (s->ring && o->argv) || s->alone)
 		return 0;
 	if (s->checking)
 		p.phases = checking__phases(s->checking);
@@ -328,9 +388,7 @@ static int session__begin(struct session *s)
 		return EXIT_FAIL;
 	if (session__open_ring(s))
 		return EXIT_FAIL;
-	if (o->argv && launch__prepare(&s->launch, o->argv, o->user,
-				       s->ring ? ring_plane__library(s->ring) : NULL,
-				       s->ring ? ring_plane__address(s->ring) : NULL))
+	if (o->argv && session__prepare(s))
 		return EXIT_FAIL;
 	status = session__open_kernel(s);
 	if (status)
@@ -457,6 +515,7 @@ static void session__loop(struct session *s)
 {
 	int timeout = POLL_BUSY_MS;
 	bool go_on = true, ended;
+	struct rec_exit end;
 
 	while (go_on && !s->err) {
 		ended = false;
@@ -471,7 +530,7 @@ static void session__loop(struct session *s)
 			session__fail(s, live__table(s));
 			break;
 		case WAIT_CHILD:
-			ended = true;
+			ended = s->child_ended = true;
 			break;
 		case WAIT_TIMEOUT:
 			break;
@@ -480,6 +539,8 @@ static void session__loop(struct session *s)
 			go_on = false;
 		timeout = ended ? POLL_LAST_MS : session__patience(s);
 		session__fail(s, session__poll(s, false));
+		if (s->alone && alone__command_is_over(s, &end))
+			session__take(s, &end.h, sizeof(end));
 		if (s->plane)
 			session__fail(s, plane__work(s->plane));
 		if (s->o->stream && fflush(s->text))

@@ -34,6 +34,9 @@ struct session {
 	struct hold *hold; /* lines of the stream that wait for their call */
 	uint64_t heap_lost; /* records of calls that freed, when last looked */
 	uint64_t start_ns;
+	bool alone; /* there is no kernel plane, and why: */
+	char without_kernel[512];
+	bool child_ended;
 	bool matching; /* -a --comm, --cgroup */
 	bool command_ended;
 	int command_status; /* of wait(2) */
@@ -54,5 +57,11 @@ int session__poll(struct session *s, bool last);
 /* What all planes have counted. 0 or -errno. */
 int session__counts(const struct session *s, struct event_counts *counts,
 		    uint64_t delivered[REC_KINDS]);
+
+/* The run ends, if it does not already, for this failure: 0 or -errno. */
+void session__fail(struct session *s, int err);
+
+/* A process, which lives, has this code mapped: for process__snapshot(), ctx is the session. */
+void session__add_code(void *ctx, pid_t pid, const struct vma *v);
 
 #endif /* MEMTRACE_SESSION_INTERNAL_H */

@@ -34,8 +34,11 @@ static void advice__prove(struct advice *a, const char *key, uint64_t value)
 		a->evidence[a->nevidence++] = (struct evidence){key, value};
 }
 
+/* None where they are not known. */
 static uint64_t site__faults(const struct site_heap *h)
 {
+	if (h->inside_minor == UNKNOWN)
+		return 0;
 	return h->inside_minor + h->inside_major + h->touch_minor + h->touch_major;
 }
 
@@ -52,8 +55,8 @@ static bool maps_each(const struct site_heap *h)
 {
 	uint64_t maps = h->syscalls[CALL_MMAP], unmaps = h->syscalls[CALL_MUNMAP];
 
-	return maps >= ADVICE_LEAST && unmaps >= ADVICE_LEAST && maps >= h->calls / 2 &&
-	       unmaps >= maps / 2 && h->frees >= h->calls / 2;
+	return maps != UNKNOWN && maps >= ADVICE_LEAST && unmaps >= ADVICE_LEAST &&
+	       maps >= h->calls / 2 && unmaps >= maps / 2 && h->frees >= h->calls / 2;
 }
 
 static int advise_mmap_churn(struct report *r, const struct site *s)

@@ -78,7 +78,7 @@ bool process__is_agents_call(const struct model *m, const struct process *p, con
 		if (c->arg[3] & MAP_FIXED && process__is_agents_memory(p, c->arg[0]))
 			return true;
 		file = c->arg[3] & MAP_ANONYMOUS ? NO_FILE : process__mmap_file(p, c);
-		return file < m->nfiles && m->files[file].is_agents;
+		return model__is_agents_file(m, file);
 	default:
 		return process__is_agents_memory(p, c->arg[0]);
 	}
@@ -105,6 +105,11 @@ bool model__is_agents(const struct model *m, const struct rec *r)
 		return process__is_agents_fault(p, f, f->ip ? space__find(&p->space, f->addr) : NULL);
 	return r->kind >= REC_BRK && r->kind <= REC_MPROTECT &&
 	       process__is_agents_call(m, p, (const struct rec_call *)r);
+}
+
+bool model__is_agents_file(const struct model *m, uint32_t file)
+{
+	return file < m->nfiles && m->files[file].is_agents;
 }
 
 int model__set_agent(struct model *m, const char *path)

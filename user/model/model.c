@@ -287,6 +287,25 @@ int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, co
 	return 0;
 }
 
+int model__meet(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe,
+		uint64_t ts_ns)
+{
+	struct process *p = model__live(m, pid);
+
+	if (!p)
+		p = model__new_process(m, pid, ppid, comm, ts_ns);
+	if (!p)
+		return -ENOMEM;
+	process__heap_drop(m, p, true);
+	process__set_space(m, p, false);
+	p->waits_for_exec = false;
+	free((char *)p->r.comm);
+	free((char *)p->r.exe);
+	p->r.comm = strndup(comm, 16);
+	p->r.exe = exe && *exe ? strdup(exe) : NULL;
+	return p->r.comm ? 0 : -ENOMEM;
+}
+
 /*
  * The process a record is about, made when it was not known (an exact name or cgroup match).
  * Threads that end together race: after the record that says "the last" there may be others' last
@@ -322,7 +341,7 @@ int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v)
 	if (v->kind == VMA_FILE && v->prot & PROT_EXEC && v->file < m->nfiles)
 		m->files[v->file].is_code = true;
 	known.flags |= VMA_BEFORE;
-	if (v->kind == VMA_FILE && v->file < m->nfiles && m->files[v->file].is_agents)
+	if (v->kind == VMA_FILE && model__is_agents_file(m, v->file))
 		known.flags |= VMA_AGENT;
 	if (space__map(&p->space, &known, 0))
 		return -ENOMEM;
@@ -452,7 +471,7 @@ static int model__take_exit(struct model *m, const struct rec_exit *e)
 	p->r.kernel_majflt += e->maj_flt;
 	if (!e->h.aux)
 		return 0;
-	p->r.exit_known = true;
+	p->r.exit_known = !(e->h.flags & EXIT_UNTOLD);
 	p->r.exit_status = e->exit_code;
 	process__end(m, p, e->h.ts_ns);
 	return 0;

@@ -28,6 +28,13 @@ int model__apply(struct model *m, const struct rec *r, size_t len);
 int model__add_root(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe,
 		    bool launched);
 
+/*
+ * Without a kernel plane: a process has this image, as its agent says; what it had before is gone. pid
+ * need not be known. 0 or -ENOMEM.
+ */
+int model__meet(struct model *m, pid_t pid, pid_t ppid, const char *comm, const char *exe,
+		uint64_t ts_ns);
+
 /* What is known of a process when it is first met, from outside: its mappings at ts_ns. */
 int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns);
 int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v);
@@ -45,6 +52,8 @@ int model__set_agent(struct model *m, const char *path);
 
 /* Whether a system call or fault that is about to be applied is memtrace's own. */
 bool model__is_agents(const struct model *m, const struct rec *r);
+
+bool model__is_agents_file(const struct model *m, uint32_t file);
 
 /* Bytes of [start, end) that are memtrace's own in a process; *other: the first mapping there that is
  * not, or NULL. */
@@ -110,6 +119,9 @@ struct model_names {
 struct report *model__report(struct model *m, uint64_t end_ns, const struct event_counts *counts,
 			     const uint64_t *delivered, const struct model_names *names);
 void report__free(struct report *r);
+
+/* There was no kernel plane, and why: what it would have told is not known. */
+int report__without_kernel(struct report *r, const char *why);
 
 /* Add a remark. */
 int report__note(struct report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

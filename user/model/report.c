@@ -326,7 +326,57 @@ void report__free(struct report *r)
 	free(r->mapped);
 	free(r->notes);
 	free(r->advice);
+	free(r->without_kernel);
 	free(r);
+}
+
+/* Of a process, or in sum. */
+static void without_kernel__events(struct call_stats *call, struct fault_stats *faults,
+				   struct region_stats *regions, struct heap_stats *heap)
+{
+	unsigned i;
+
+	memset(call, 0xff, VMCALLS * sizeof(*call));
+	memset(faults, 0xff, sizeof(*faults));
+	for (i = 0; i < REGION_CLASSES; i++)
+		regions[i].faults_minor = regions[i].faults_major = UNKNOWN;
+	memset(heap->syscalls, 0xff, sizeof(heap->syscalls));
+	heap->syscall_ns = heap->inside_minor = heap->inside_major = heap->inside_ns = UNKNOWN;
+	heap->touch_minor = heap->touch_major = heap->touch_ns = UNKNOWN;
+	heap->unplaced_syscalls = heap->unplaced_faults = heap->unplaced_ns = UNKNOWN;
+	heap->inherited_blocks = heap->inherited_bytes = UNKNOWN;
+}
+
+int report__without_kernel(struct report *r, const char *why)
+{
+	size_t i;
+
+	r->without_kernel = strdup(why);
+	if (!r->without_kernel)
+		return -ENOMEM;
+	without_kernel__events(r->call, &r->faults, r->regions, &r->heap);
+	r->has_agent = false;
+	r->nmapped = 0;
+	for (i = 0; i < r->nprocesses; i++) {
+		struct process_report *p = &r->processes[i];
+
+		without_kernel__events(p->call, &p->faults, p->regions, &p->heap);
+		p->kernel_minflt = p->kernel_majflt = p->mapped_bytes = UNKNOWN;
+		p->execs = p->forks = p->threads = UNKNOWN;
+		p->has_agent = false;
+	}
+	for (i = 0; i < r->nsites; i++) {
+		struct site_heap *h = &r->sites[i].heap;
+
+		memset(h->syscalls, 0xff, sizeof(h->syscalls));
+		h->syscall_ns = h->inside_minor = h->inside_major = UNKNOWN;
+		h->touch_minor = h->touch_major = h->fault_ns = UNKNOWN;
+	}
+	for (i = 0; i < REC_KINDS; i++)
+		if (i != REC_HEAP)
+			r->events[i] = (struct loss){UNKNOWN, UNKNOWN};
+	return report__note(r, "no system call, page fault, fork or end of a process was seen: %s",
+			    why);
 }
 
 int report__note(struct report *r, const char *fmt, ...)

@@ -244,6 +244,7 @@ struct heap_hook {
 struct report {
 	const char *version;
 	uint64_t duration_ns;
+	char *without_kernel; /* why there was no kernel plane, whose figures are UNKNOWN; NULL: there was */
 	const char *how; /* "-p 123", "-- ls -l" or "-a": what was traced, for the headline */
 	struct process_report *processes;
 	size_t nprocesses;

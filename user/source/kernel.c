@@ -434,6 +434,22 @@ struct kernel *kernel__new(const struct kernel_opts *o, int *status)
 	return NULL;
 }
 
+struct kernel *kernel__none(const struct kernel_opts *o)
+{
+	struct kernel *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return NULL;
+	k->mode = o->mode;
+	k->cgroup_fd = -1;
+	memset(k->ring_fds, -1, sizeof(k->ring_fds));
+	k->order = order__new(1, o->sink, o->sink_ctx);
+	if (k->order)
+		return k;
+	kernel__free(k);
+	return NULL;
+}
+
 void kernel__free(struct kernel *k)
 {
 	unsigned i;
@@ -461,6 +477,8 @@ int kernel__add(struct kernel *k, pid_t pid, bool launched)
 	uint64_t before;
 	int err;
 
+	if (!k->skel)
+		return 0;
 	if (!launched && k->unwind)
 		unwind__add_process(k->unwind, pid);
 	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.roots), &key, &wait, BPF_ANY))
@@ -492,7 +510,7 @@ void kernel__expect(struct kernel *k, const char *command)
 
 int kernel__reopen(struct kernel *k, pid_t pid)
 {
-	if (k->mode != KERNEL_PIDS)
+	if (k->mode != KERNEL_PIDS || !k->skel)
 		return 0;
 	return faults__open_process(k->faults, pid, false, k->follow,
 				    bpf_program__fd(k->skel->progs.fault_minor),
@@ -550,6 +568,8 @@ static void kernel__detach_section(struct kernel *k, const char *prefix)
 
 void kernel__detach(struct kernel *k)
 {
+	if (!k->skel)
+		return;
 	/*
 	 * The calls before the faults: they also note the kernel's fault counts, which must not run
 	 * ahead of the faults seen. What tells the access of a fault goes last.
@@ -582,6 +602,8 @@ int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivere
 
 	memset(sum, 0, sizeof(*sum));
 	memcpy(delivered, k->delivered, sizeof(k->delivered));
+	if (!k->skel)
+		return 0;
 	if (cpus < 0)
 		return cpus;
 	per_cpu = calloc(cpus, sizeof(*per_cpu));
@@ -600,7 +622,7 @@ int kernel__counts(struct kernel *k, struct event_counts *sum, uint64_t delivere
 
 int kernel__threads(struct kernel *k, void (*fn)(void *ctx, const struct task_row *row), void *ctx)
 {
-	if (k->mode == KERNEL_MACHINE)
+	if (k->mode == KERNEL_MACHINE || !k->skel)
 		return 0;
 	return kernel__iterate(k->skel->progs.list_threads, sizeof(struct task_row), fn, ctx);
 }
@@ -725,6 +747,8 @@ int kernel__ring_calls(struct kernel *k, pid_t pid, int64_t call_at)
 {
 	uint32_t key = (uint32_t)pid;
 
+	if (!k->skel)
+		return 0;
 	if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.ring_calls), &key, &call_at, BPF_ANY))
 		return -errno;
 	return 0;

@@ -43,6 +43,10 @@ struct kernel_opts {
 struct kernel *kernel__new(const struct kernel_opts *o, int *status);
 void kernel__free(struct kernel *k);
 
+/* No kernel plane: nothing is seen by it, what other planes have is put in order. All that follows can be
+ * called. NULL: no memory. */
+struct kernel *kernel__none(const struct kernel_opts *o);
+
 /*
  * Trace process pid with all its threads, from now, or with `launched` (the
  * child of ours that is to exec) from its exec on. 0 or a negative errno, after a message.

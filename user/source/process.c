@@ -184,6 +184,8 @@ static void maps_line__classify(struct maps_line *l, const struct maps_line *bef
 	if (l->ino) {
 		v->kind = VMA_FILE;
 		v->file = model__file(m, l->ino, l->dev, l->path);
+		if (model__is_agents_file(m, v->file))
+			v->flags |= VMA_AGENT;
 	} else if (!strcmp(l->path, "[heap]")) {
 		v->kind = VMA_HEAP;
 	} else if (!strncmp(l->path, "[stack", 6)) {
@@ -202,29 +204,19 @@ static void maps_line__classify(struct maps_line *l, const struct maps_line *bef
 	}
 }
 
-int process__snapshot(struct model *m, pid_t pid,
-		      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx)
+static int process__read_maps(struct model *m, pid_t pid, FILE *f, uint64_t ts_ns,
+			      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx)
 {
 	struct maps_line *l = calloc(2, sizeof(*l)), *now, *before, *swap;
-	struct timespec t;
 	char *line = NULL;
 	size_t room = 0;
-	FILE *f;
 	int err;
 
 	if (!l)
 		return -ENOMEM;
 	now = l;
 	before = l + 1;
-	f = proc_open(pid, "maps");
-	if (!f) {
-		err = errno == ENOENT ? -ESRCH : -errno;
-		free(l);
-		return err;
-	}
-	/* The time before reading: what happens while we read is applied again, and changes nothing. */
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	err = model__snapshot_begin(m, pid, t.tv_sec * 1000000000ULL + t.tv_nsec);
+	err = model__snapshot_begin(m, pid, ts_ns);
 	while (!err && getline(&line, &room, f) > 0) {
 		if (!maps_line__parse(line, now))
 			continue;
@@ -237,8 +229,54 @@ int process__snapshot(struct model *m, pid_t pid,
 		before = swap;
 	}
 	free(line);
-	fclose(f);
 	free(l);
+	return err;
+}
+
+int process__snapshot(struct model *m, pid_t pid,
+		      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx)
+{
+	FILE *f = proc_open(pid, "maps");
+	struct timespec t;
+	int err;
+
+	if (!f)
+		return errno == ENOENT ? -ESRCH : -errno;
+	/* The time before reading: what happens while we read is applied again, and changes nothing. */
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	err = process__read_maps(m, pid, f, t.tv_sec * 1000000000ULL + t.tv_nsec, code, ctx);
+	fclose(f);
+	return err;
+}
+
+char *process__maps(pid_t pid)
+{
+	FILE *f = proc_open(pid, "maps"), *copy;
+	char part[4096], *text = NULL;
+	size_t size, n;
+
+	if (!f)
+		return NULL;
+	copy = open_memstream(&text, &size);
+	while (copy && (n = fread(part, 1, sizeof(part), f)) > 0)
+		fwrite(part, 1, n, copy);
+	fclose(f);
+	if (!copy || !fclose(copy))
+		return text;
+	free(text);
+	return NULL;
+}
+
+int process__snapshot_text(struct model *m, pid_t pid, const char *maps, uint64_t ts_ns,
+			   void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx)
+{
+	FILE *f = *maps ? fmemopen((void *)maps, strlen(maps), "r") : NULL;
+	int err;
+
+	if (!f)
+		return -ESRCH;
+	err = process__read_maps(m, pid, f, ts_ns, code, ctx);
+	fclose(f);
 	return err;
 }
 
@@ -338,6 +376,8 @@ static void owners__classify(struct owners *o, struct process_report *p, const s
 	const struct vma *other;
 
 	o->agents = model__agents_bytes(o->model, o->pid, v->start, v->end, &other);
+	if (!known && v->flags & VMA_AGENT)
+		o->agents = v->end - v->start;
 	if (o->agents == v->end - v->start)
 		known = NULL;
 	else if (o->agents)

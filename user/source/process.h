@@ -26,6 +26,12 @@ unsigned process__threads(pid_t pid);
 int process__snapshot(struct model *m, pid_t pid,
 		      void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx);
 
+/* Its mappings as text, to be freed; NULL: they cannot be read. And to put such text, which was
+ * taken at ts_ns, into the model. */
+char *process__maps(pid_t pid);
+int process__snapshot_text(struct model *m, pid_t pid, const char *maps, uint64_t ts_ns,
+			   void (*code)(void *ctx, pid_t pid, const struct vma *v), void *ctx);
+
 /* Put the one mapping that holds addr into the model, if there is one. 0, -ENOENT or -errno. */
 int process__find_mapping(struct model *m, pid_t pid, uint64_t addr);
 

@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 static enum log_level current = LOG_NORMAL;
+static char *diverted;
+static size_t diverted_room;
 
 void log__set_level(enum log_level level)
 {
@@ -27,12 +29,23 @@ static void log__write(const char *prefix, const char *fmt, va_list ap)
 		fprintf(stderr, "memtrace: %s%s\n", prefix, line);
 }
 
+void log__divert(char *to, size_t room)
+{
+	diverted = to;
+	diverted_room = room;
+	if (to && room)
+		to[0] = '\0';
+}
+
 void log__error(const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	log__write("", fmt, ap);
+	if (!diverted)
+		log__write("", fmt, ap);
+	else if (!diverted[0])
+		vsnprintf(diverted, diverted_room, fmt, ap);
 	va_end(ap);
 }
 

@@ -158,7 +158,7 @@ static void put_events(struct json *j, const struct report *r)
 	json__u64(j, "lost", r->lost);
 	json__open_flat(j, "lost_by", '{');
 	for (i = REC_NONE + 1; i < REC_KINDS; i++)
-		if (r->events[i].lost)
+		if (r->events[i].lost && r->events[i].lost != UNKNOWN)
 			json__u64(j, rec_kind_name[i], r->events[i].lost);
 	json__close(j, '}');
 	json__open(j, "by_kind", '{');
@@ -285,6 +285,7 @@ int view__json(FILE *out, const struct report *r)
 	json__string(&j, "version", r->version);
 	json__u64(&j, "duration_ns", r->duration_ns);
 	json__string(&j, "how", r->how);
+	json__bool(&j, "kernel_plane", !r->without_kernel);
 	json__open(&j, "processes", '[');
 	for (i = 0; i < r->nprocesses; i++)
 		put_process(&j, &r->processes[i]);

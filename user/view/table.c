@@ -55,6 +55,13 @@ static void put_header(struct sink *s, bool heap, bool sampled, bool refresh)
 	line__end(s, refresh);
 }
 
+static void put_rate(struct sink *s, double per_s, bool bytes, unsigned width)
+{
+	struct fmt text = bytes ? fmt__bytes_short(per_s) : fmt__rate(per_s);
+
+	sink__right(s, per_s < 0 ? "-" : text.s, width);
+}
+
 static void put_row(struct sink *s, const struct table_row *row, const char *pid, const char *comm,
 		    const struct view_opts *o, bool heap, bool sampled, bool refresh)
 {
@@ -62,11 +69,11 @@ static void put_row(struct sink *s, const struct table_row *row, const char *pid
 	unsigned room = COMM_LEAST;
 
 	sink__right(s, pid, WIDTH_PID);
-	sink__right(s, fmt__rate(row->faults_per_s).s, WIDTH_FAULTS);
-	sink__right(s, fmt__rate(row->major_per_s).s, WIDTH_MAJOR);
-	sink__right(s, fmt__rate(row->calls_per_s).s, WIDTH_CALLS);
-	sink__right(s, fmt__bytes_short(row->mapped_per_s).s, WIDTH_MAPPED);
-	sink__right(s, fmt__bytes_short(row->unmapped_per_s).s, WIDTH_UNMAPPED);
+	put_rate(s, row->faults_per_s, false, WIDTH_FAULTS);
+	put_rate(s, row->major_per_s, false, WIDTH_MAJOR);
+	put_rate(s, row->calls_per_s, false, WIDTH_CALLS);
+	put_rate(s, row->mapped_per_s, true, WIDTH_MAPPED);
+	put_rate(s, row->unmapped_per_s, true, WIDTH_UNMAPPED);
 	sink__right(s, fmt__bytes_change(row->break_change).s, WIDTH_BREAK);
 	sink__right(s, rss == UNKNOWN ? "-" : fmt__bytes_short((double)rss).s, WIDTH_RSS);
 	sink__right(s, fmt__bytes_change(row->rss_change).s, WIDTH_RSS_CHANGE);

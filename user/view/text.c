@@ -122,7 +122,7 @@ static void describe_loss(const struct report *r, char *text, size_t size)
 	unsigned i;
 
 	for (i = 0; i < REC_KINDS && at < size; i++) {
-		if (!r->events[i].lost)
+		if (!r->events[i].lost || r->events[i].lost == UNKNOWN)
 			continue;
 		at += (size_t)snprintf(text + at, size - at, "%s%s %s", separator,
 				       rec_kind_name[i] ? rec_kind_name[i] : "?",
@@ -266,6 +266,17 @@ static void put_nothing(struct sink *s, const struct report *r)
 	sink__char(s, '\n');
 }
 
+static void put_without_kernel(struct sink *s, const struct report *r, const struct view_opts *o)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "system calls and page faults: not known: %s",
+		 r->without_kernel);
+	sink__sgr(s, TEXT_BAD);
+	text__wrap(s, text, 0, o->width);
+	sink__sgr(s, "");
+}
+
 int view__text(FILE *out, const struct report *r, const struct view_opts *o)
 {
 	bool empty = is_empty(r);
@@ -275,7 +286,9 @@ int view__text(FILE *out, const struct report *r, const struct view_opts *o)
 	sink__init(&s, out, o->color);
 	put_what(&s, r, o);
 	put_events(&s, r, o);
-	if (empty) {
+	if (r->without_kernel) {
+		put_without_kernel(&s, r, o);
+	} else if (empty) {
 		put_nothing(&s, r);
 		put_notes(&s, r, o);
 	} else {
@@ -284,7 +297,8 @@ int view__text(FILE *out, const struct report *r, const struct view_opts *o)
 	put_agent(&s, r, o);
 	text__heap(&s, r, o);
 	text__mapped(&s, r, o);
-	text__faults(&s, r, o);
+	if (!r->without_kernel)
+		text__faults(&s, r, o);
 	text__places(&s, r, o);
 	text__regions(&s, r);
 	if (r->nprocesses > 1)

@@ -189,7 +189,7 @@ static void put_blocks(struct sink *s, const struct heap_stats *h, const struct 
 		words__add(&w, "%s frees of unknown blocks; ", fmt__count(h->unmatched_frees).s);
 	if (h->unseen_frees && h->unseen_frees != UNKNOWN)
 		words__add(&w, "%s blocks whose free was not seen; ", fmt__count(h->unseen_frees).s);
-	if (h->inherited_blocks)
+	if (h->inherited_blocks && h->inherited_blocks != UNKNOWN)
 		words__add(&w, "%s%s blocks, %s, inherited at forks; ", about(h),
 			   fmt__count(h->inherited_blocks).s, fmt__bytes(h->inherited_bytes).s);
 	if (h->dropped_blocks)
@@ -346,7 +346,8 @@ void text__heap(struct sink *s, const struct report *r, const struct view_opts *
 		return;
 	put_heap_calls(s, h, o);
 	put_blocks(s, h, o);
-	put_join(s, h, o);
+	if (!r->without_kernel)
+		put_join(s, h, o);
 	put_sites(s, "Top places by live bytes", r->by_live, r->nby_live, live_of, put_live_site, o);
 	put_sites(s, "Top places by what their blocks cost in the kernel", r->by_cost, r->nby_cost,
 		  cost_of, put_cost_site, o);

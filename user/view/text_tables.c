@@ -110,8 +110,9 @@ enum {
 static bool region__is_empty(const struct region_stats *g)
 {
 	return (g->mappings == 0 || g->mappings == UNKNOWN) &&
-	       (g->bytes == 0 || g->bytes == UNKNOWN) && g->faults_minor == 0 &&
-	       g->faults_major == 0;
+	       (g->bytes == 0 || g->bytes == UNKNOWN) &&
+	       (g->faults_minor == 0 || g->faults_minor == UNKNOWN) &&
+	       (g->faults_major == 0 || g->faults_major == UNKNOWN);
 }
 
 static void put_region(struct sink *s, const char *name, const struct region_stats *g)

@@ -28,12 +28,12 @@ int view__json(FILE *out, const struct report *r);
 struct table_row {
 	pid_t pid;
 	char comm[17];
-	double faults_per_s, major_per_s, calls_per_s;
-	double mapped_per_s, unmapped_per_s; /* bytes */
-	int64_t break_change; /* bytes since the start */
+	double faults_per_s, major_per_s, calls_per_s; /* below 0: not known */
+	double mapped_per_s, unmapped_per_s; /* bytes; below 0: not known */
+	int64_t break_change; /* bytes since the start; INT64_MIN: not known */
 	int64_t rss_change; /* bytes since the start; INT64_MIN: not known */
 	uint64_t rss_bytes; /* UNKNOWN possible */
-	uint64_t faults, calls; /* since the start */
+	uint64_t faults, calls; /* since the start; UNKNOWN possible */
 	uint64_t live_bytes; /* of the heap; UNKNOWN: no heap plane */
 	double alloc_per_s; /* bytes; below 0: not known */
 };

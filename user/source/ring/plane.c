@@ -35,6 +35,7 @@ struct served {
 
 struct ring_plane {
 	struct ring_plane_opts o;
+	void (*meet)(void *ctx, const struct ring_guest *g); /* NULL: there is a kernel plane */
 	struct kernel *kernel;
 	struct order *order;
 	struct ring_clock *clock;
@@ -142,14 +143,6 @@ int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *pr
 	return p->offers ? ring_offers__ask(p->offers, pid, probe) : -ENOTSUP;
 }
 
-static void guest__free(struct ring_guest *g)
-{
-	if (g->pidfd >= 0)
-		close(g->pidfd);
-	segment__free(g->segment);
-	free(g);
-}
-
 void ring_plane__free(struct ring_plane *p)
 {
 	uint64_t key, value;
@@ -161,7 +154,7 @@ void ring_plane__free(struct ring_plane *p)
 	ring_offers__free(p->offers);
 	ring_server__free(p->server);
 	for (size_t i = 0; i < p->n; i++)
-		guest__free(p->list[i].guest);
+		ring_guest__free(p->list[i].guest);
 	while (hmap__next(&p->allocators, &pos, &key, &value))
 		free((void *)(uintptr_t)value);
 	hmap__clear(&p->allocators);
@@ -244,8 +237,8 @@ static void plane__tell(struct ring_plane *p, struct served *s)
 	struct rec_allocator *r = plane__allocator(p, g->hello.text);
 
 	s->told = true;
-	if (p->o.meet)
-		p->o.meet(p->o.ctx, g->pid);
+	if (p->meet)
+		p->meet(p->o.ctx, g);
 	if (!r)
 		return;
 	r->h = (struct rec){.kind = REC_ALLOCATOR,
@@ -291,14 +284,14 @@ static int plane__take(struct ring_plane *p, struct ring_guest *g)
 		log__info("process %d: its allocator's calls cannot be handed over: %s", g->pid,
 			  g->hello.text);
 		hmap__set(&p->unable, (uint64_t)g->pid, 1);
-		guest__free(g);
+		ring_guest__free(g);
 		return 0;
 	}
 	hmap__remove(&p->unable, (uint64_t)g->pid);
 	if (p->n == p->room) {
 		grown = reallocarray(p->list, room, sizeof(*grown));
 		if (!grown) {
-			guest__free(g);
+			ring_guest__free(g);
 			return -ENOMEM;
 		}
 		p->list = grown;
@@ -330,6 +323,28 @@ int ring_plane__look(struct ring_plane *p)
 	return err;
 }
 
+/* Also when nobody has collected it yet. */
+static bool guest__has_ended(const struct ring_guest *g)
+{
+	struct pollfd fd = {g->pidfd, POLLIN, 0};
+
+	return fd.fd < 0 || (poll(&fd, 1, 0) == 1 && fd.revents);
+}
+
+bool ring_plane__has(const struct ring_plane *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->list[i].guest->pid == pid)
+			return true;
+	return false;
+}
+
+void ring_plane__go_alone(struct ring_plane *p, void (*meet)(void *ctx, const struct ring_guest *g))
+{
+	p->meet = meet;
+	ring_server__look_closely(p->server);
+}
+
 /* A segment is done with. */
 static void plane__retire(struct ring_plane *p, size_t i)
 {
@@ -338,6 +353,7 @@ static void plane__retire(struct ring_plane *p, size_t i)
 	struct rec_exit end = {.h = {.kind = REC_EXIT,
 				     .tgid = (uint32_t)g->pid,
 				     .tid = (uint32_t)g->pid,
+				     .flags = EXIT_UNTOLD,
 				     .aux = 1,
 				     .ts_ns = clock__now()}};
 
@@ -352,10 +368,11 @@ static void plane__retire(struct ring_plane *p, size_t i)
 		p->notes.gave_up_ns = c.gave_up_ns;
 	}
 	segment__leave(g->segment, p->order);
-	if (p->o.meet && (g->pidfd < 0 || kill(g->pid, 0)))
-		p->o.sink(p->o.ctx, &end.h, sizeof(end));
-	guest__free(g);
 	p->list[i] = p->list[--p->n];
+	/* Not if it was an image before the last: that one's is still to come. */
+	if (p->meet && guest__has_ended(g) && !ring_plane__has(p, g->pid))
+		p->o.sink(p->o.ctx, &end.h, sizeof(end));
+	ring_guest__free(g);
 }
 
 void ring_plane__tidy(struct ring_plane *p)
@@ -373,12 +390,9 @@ void ring_plane__tidy(struct ring_plane *p)
 		p->next_again_ns = now + AGAIN_NS;
 		ring_offers__again(p->offers);
 	}
-	for (size_t i = 0; i < p->n; i++) {
-		struct pollfd fd = {p->list[i].guest->pidfd, POLLIN, 0};
-
-		if (fd.fd < 0 || (poll(&fd, 1, 0) == 1 && fd.revents))
+	for (size_t i = 0; i < p->n; i++)
+		if (guest__has_ended(p->list[i].guest))
 			p->list[i].over = true;
-	}
 }
 
 void ring_plane__note(struct ring_plane *p, const struct rec *r)

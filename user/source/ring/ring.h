@@ -23,8 +23,6 @@ struct ring_plane_opts {
 	bool drop; /* count what finds no room as lost, rather than let the program wait */
 	bool only_root; /* --no-follow: no process but this one, */
 	pid_t root; /* which is told by ring_plane__set_root() */
-	/* A process has its first segment; nobody else tells of it without a kernel plane. */
-	void (*meet)(void *ctx, pid_t pid);
 	order_sink *sink; /* for REC_ALLOCATOR, REC_STACK and, without a kernel plane, REC_EXIT */
 	void *ctx;
 };
@@ -38,6 +36,16 @@ void ring_plane__free(struct ring_plane *p);
 const char *ring_plane__address(const struct ring_plane *p);
 const char *ring_plane__library(const struct ring_plane *p);
 void ring_plane__set_root(struct ring_plane *p, pid_t pid);
+
+/*
+ * There is no kernel plane, nobody else tells of processes: meet is called as one hands over its first
+ * call, and the sink is given a REC_EXIT when one has ended. Before the command runs.
+ */
+struct ring_guest;
+void ring_plane__go_alone(struct ring_plane *p, void (*meet)(void *ctx, const struct ring_guest *g));
+
+/* Whether a process has said hello, and not all that it handed over has been told. */
+bool ring_plane__has(const struct ring_plane *p, pid_t pid);
 
 /* Why a command cannot have the library preloaded; NULL: it can. */
 const char *ring_plane__unfit(const char *command);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "user/source/process.h"
 #include "user/util/log.h"
 #include "user/wait.h"
 
@@ -35,6 +37,7 @@ struct ring_server {
 	int stop[2]; /* a pipe: closed to end the thread */
 	pthread_t thread;
 	bool has_thread;
+	bool closely;
 	pthread_mutex_t lock;
 	struct ring_guest *guests, **last; /* under the lock */
 	struct connection connections[CONNECTIONS];
@@ -111,6 +114,33 @@ static struct ring_guest *guest__new(pid_t pid, const struct ring_hello *h)
 	return g;
 }
 
+void ring_guest__free(struct ring_guest *g)
+{
+	if (!g)
+		return;
+	if (g->pidfd >= 0)
+		close(g->pidfd);
+	segment__free(g->segment);
+	free(g->exe);
+	free(g->maps);
+	free(g);
+}
+
+void ring_server__look_closely(struct ring_server *s)
+{
+	__atomic_store_n(&s->closely, true, __ATOMIC_RELEASE);
+}
+
+static void guest__look(struct ring_guest *g)
+{
+	char exe[PATH_MAX];
+
+	if (process__identify(g->pid, g->comm, &g->ppid, exe, sizeof(exe)))
+		return;
+	g->exe = exe[0] ? strdup(exe) : NULL;
+	g->maps = process__maps(g->pid);
+}
+
 static int send_welcome(int fd, const struct ring_welcome *w, int segment)
 {
 	union {
@@ -153,6 +183,8 @@ static void server__welcome(struct ring_server *s, const struct connection *c,
 	} else {
 		segment__set_owner(segment, c->pid);
 		g->segment = segment;
+		if (__atomic_load_n(&s->closely, __ATOMIC_ACQUIRE))
+			guest__look(g);
 		w.bytes = segment__bytes(segment);
 		w.least_bytes = segment__least_bytes(segment);
 		/* Before the answer, after which its records may come. */
@@ -187,9 +219,7 @@ int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at
 	if (own >= 0)
 		close(own);
 	if (err) {
-		if (g->pidfd >= 0)
-			close(g->pidfd);
-		free(g);
+		ring_guest__free(g);
 		return err;
 	}
 	segment__set_owner(g->segment, pid);
@@ -293,10 +323,7 @@ void ring_server__free(struct ring_server *s)
 		close(s->listener);
 	while ((g = s->guests)) {
 		s->guests = g->next;
-		segment__free(g->segment);
-		if (g->pidfd >= 0)
-			close(g->pidfd);
-		free(g);
+		ring_guest__free(g);
 	}
 	pthread_mutex_destroy(&s->lock);
 	free(s);

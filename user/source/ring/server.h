@@ -39,8 +39,16 @@ struct ring_guest {
 	pid_t pid;
 	int pidfd; /* -1: it had ended */
 	uint64_t since_ns;
+	/* As it said hello; with ring_server__look_closely(), else empty. */
+	pid_t ppid;
+	char comm[17];
+	char *exe, *maps; /* malloc'ed; NULL: not known */
 	struct ring_hello hello;
 };
+
+/* There is no kernel plane to tell of processes: from here on look at each while it waits for its answer. */
+void ring_server__look_closely(struct ring_server *s);
+void ring_guest__free(struct ring_guest *g);
 
 /* Those who came since the last call, in that order; the caller's to free. */
 struct ring_guest *ring_server__guests(struct ring_server *s);
