@@ -303,6 +303,13 @@ $(O)/bench/%: tests/bench/%.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
 
+# It looks into the allocator that it measures.
+$(O)/bench/sampled: tests/bench/sampled.c $(MT_OBJ_static) $(O)/.config
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -O2 -fno-builtin -Ilib/mtalloc $(DEPFLAGS) -o $@ $< \
+		$(MT_OBJ_static)
+
 # They measure what is in the library.
 $(O)/bench/walk $(O)/bench/check: $(O)/bench/%: tests/bench/%.c $(O)/libmemtrace.a $(O)/.config
 	$(call say,BENCH,$@)

@@ -7,6 +7,7 @@
  */
 #include "alloc.h"
 #include "names.h"
+#include "pass.h"
 #include "region.h"
 #include "trace.h"
 
@@ -217,7 +218,7 @@ __attribute__((noinline)) static void *malloc_slow(size_t size)
 	if (likely(block))
 		return block;
 	if (unlikely(trace__wanted()))
-		return _mt_traced_malloc(size);
+		return pass__alloc(size) ? _mt_real_malloc(size) : _mt_traced_malloc(size);
 	return malloc_untraced(size);
 }
 
@@ -311,7 +312,8 @@ __attribute__((noinline)) static void *calloc_slow(size_t count, size_t size)
 	if (likely(block))
 		return zero ? block : memset(block, 0, bytes);
 	if (unlikely(trace__wanted()))
-		return _mt_traced_calloc(count, size);
+		return pass__alloc(bytes) ? _mt_real_calloc(count, size) :
+					    _mt_traced_calloc(count, size);
 	return calloc_untraced(bytes);
 }
 
@@ -462,7 +464,9 @@ __attribute__((noinline)) static void free_slow(void *block)
 {
 	if (!block)
 		return;
-	if (unlikely(_mt_tracing))
+	if (unlikely(_mt_tracing) && pass__free(block, (uintptr_t)__builtin_return_address(0)))
+		_mt_real_free(block);
+	else if (unlikely(_mt_tracing))
 		_mt_traced_free(block);
 	else
 		free_untraced(block);

@@ -80,18 +80,19 @@ static inline uint64_t sampled__hash(const void *block)
 	return (uint64_t)(uintptr_t)block * 0x9e3779b97f4a7c15ULL;
 }
 
-/* Whether this block was sampled; forgotten with that. */
-static inline bool sampled__forget(struct sampled *set, const void *block)
+/* By the filter: false for most blocks that were not sampled. */
+static inline bool sampled__may_have(const struct sampled *set, const void *block)
 {
 	const uint8_t *filter = set->filter;
 
-	if (!filter ||
-	    __builtin_expect(
-		    !__atomic_load_n(&filter[sampled__hash(block) >> (64 - SAMPLED_FILTER_LOG2)],
-				     __ATOMIC_RELAXED),
-		    1))
-		return false;
-	return sampled__take_out(set, block);
+	return filter && __atomic_load_n(&filter[sampled__hash(block) >> (64 - SAMPLED_FILTER_LOG2)],
+					 __ATOMIC_RELAXED);
+}
+
+/* Whether this block was sampled; forgotten with that. */
+static inline bool sampled__forget(struct sampled *set, const void *block)
+{
+	return __builtin_expect(sampled__may_have(set, block), 0) && sampled__take_out(set, block);
 }
 
 #pragma GCC visibility pop
