@@ -44,10 +44,13 @@ static PROG_NOINLINE void trim(void)
 /* Resized a little each time, with a block behind it that is in the way, and fits into no gap. */
 static PROG_NOINLINE void move(void)
 {
-	void *in_the_way[COUNT], *p = malloc(16);
+	void *in_the_way[COUNT], *p = malloc(16), *moved;
 
 	for (size_t i = 0; i < COUNT; i++) {
-		p = realloc(p, 2000 + i * 32);
+		moved = realloc(p, 2000 + i * 32);
+		if (!moved)
+			prog__die("realloc");
+		p = moved;
 		in_the_way[i] = malloc(2000 + COUNT * 32);
 	}
 	free(p);
