@@ -188,13 +188,12 @@ def counts_in_a_container_are_exact():
     target.finish()
 
 
-@case(needs=("bpf", "mount"))
-def files_are_found_through_the_targets_root():
-    """A program in a root of its own, on a file system that the host does not see."""
+def own_root(name, *unshare):
+    """What runs a program as /inside in a root of its own, on a file system that the host does not see."""
     where = tmp("root")
     os.mkdir(where)
     # all that the program needs: itself, its loader and its libraries, at their own paths
-    libraries = subprocess.run(["ldd", prog("stack_c")], stdout=subprocess.PIPE, env=ENV,
+    libraries = subprocess.run(["ldd", prog(name)], stdout=subprocess.PIPE, env=ENV,
                                check=True).stdout.decode()
     needed = [word for word in libraries.split() if word.startswith("/")]
     script = """
@@ -208,10 +207,13 @@ def files_are_found_through_the_targets_root():
         shift
         exec chroot "$root" "$@"
     """
-    target = Target("/inside", 123, 3,
-                    wrap=("unshare", "--mount", "sh", "-c", script, where, prog("stack_c"),
-                                             *needed, "--"))
-    expect("what the host sees of the target's root", os.listdir(where), [])
+    return ("unshare", "--mount", *unshare, "sh", "-c", script, where, prog(name), *needed, "--")
+
+
+@case(needs=("bpf", "mount"))
+def files_are_found_through_the_targets_root():
+    target = Target("/inside", 123, 3, wrap=own_root("stack_c"))
+    expect("what the host sees of the target's root", os.listdir(tmp("root")), [])
     run = observe(target, "-p", target.pid)
     expect("processes", [p["pid"] for p in run.report["processes"]], [target.pid])
     module = expect_stack_c(run.report, 123)

@@ -176,7 +176,7 @@ static void choose__explain(struct choices *c, struct module *const *modules)
 	if (c->n || c->why[0])
 		return;
 	if (!program)
-		snprintf(c->why, sizeof(c->why), "no program or library of it could be read");
+		snprintf(c->why, sizeof(c->why), "no x86-64 program or library of it could be read");
 	else if (program->err == -ENOEXEC)
 		snprintf(c->why, sizeof(c->why), "%.160s is not an x86-64 program", program->path);
 	else if (program->err)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""The heap plane where a program is not as others are: in a container, of 32 bits."""
+
+from cases_heap_calls import expect_family
+from cases_machine import inner, own_root
+from harness import Target, Tracer, case, expect, expect_match, memtrace, observe, prog
+
+HEAP = "--heap=uprobe"
+
+
+@case(needs=("bpf", "mount"))
+def the_family_in_a_container():
+    """Pids, mounts and files of its own: libc is the one that the target sees."""
+    target = Target("/inside", wrap=own_root("heap_family", "--pid", "--fork"))
+    expect("its own idea of its pid", target.own_pid, 1)
+    pid = inner(target, "inside")
+    run = observe(target, "-p", pid, HEAP)
+    run.pid = pid
+    expect_family(run, "glibc")
+    target.finish()
+
+
+@case(needs=("bpf", "m32"))
+def what_is_said_of_32_bits():
+    run = memtrace(HEAP, "--", prog("calls_six_m32"))
+    expect("status", run.status, 0)
+    expect_match("launched", run.err, r"no allocator found: no x86-64 program or library")
+    target = Target("calls_six_m32")
+    tracer = Tracer("-p", target.pid, HEAP)
+    target.say()
+    target.wait_objects(1)
+    report = tracer.report()
+    expect_match("attached to", " ".join(tracer.out.text().split()),
+                 r"no allocator found: \S*calls_six_m32 is not an x86-64 program")
+    expect("plane", report["processes"][0]["heap_plane"], "none")
+    target.finish()
