@@ -355,13 +355,14 @@ static int session__open_plane(struct session *s)
 							      CONTRACT_NEVER,
 		.required = o->heap == HEAP_CHOICE_UPROBE || o->heap == HEAP_CHOICE_CONTRACT ||
 			    o->allocator || o->nsymbols || o->check.on,
-		.ask = s->ring ? session__ask : NULL,
+		.ask = s->ring && !o->argv ? session__ask : NULL,
+		.rings = o->argv ? s->ring : NULL,
 		.path = session__path,
 		.sink = session__take,
 		.sink_ctx = s,
 	};
 
-	if (o->heap == HEAP_CHOICE_NONE || (s->ring && o->argv) || s->alone)
+	if (o->heap == HEAP_CHOICE_NONE || s->alone)
 		return 0;
 	if (s->checking)
 		p.phases = checking__phases(s->checking);

@@ -111,8 +111,8 @@ def expect_marks(heap, own):
     expect("free", heap["by_function"]["free"], 4 * own["rounds"])
 
 
-def expect_joined(threads):
-    run = launch([prog("heap_join"), threads], status=0)
+def expect_joined(threads, *opts):
+    run = launch([prog("heap_join"), threads], opts=opts, status=0)
     heap, own = run.report["heap"], run.result
     # libc gives a thread's stack back with an madvise of its own
     marks = sum(own[k] for k in ("alloc", "free", "outside", "handler", "jump"))

@@ -90,7 +90,8 @@ static int process__add_allocator(struct process *p, struct allocator a, size_t 
 
 	/* After an exec, or of a child: what is known already. */
 	for (i = 0; i < p->nallocators; i++)
-		if (!strncmp(p->allocators[i].text, a.text, HOOK_PATH_BYTES))
+		if (p->allocators[i].plane == a.plane &&
+		    !strncmp(p->allocators[i].text, a.text, HOOK_PATH_BYTES))
 			return 0;
 	a.name = a.name && a.name[0] ? strndup(a.name, max) : NULL;
 	a.text = strndup(a.text, HOOK_PATH_BYTES);

@@ -20,9 +20,13 @@ static const char *file__unfit(int fd)
 {
 	Elf64_Phdr phdrs[PHDRS_MAX];
 	Elf64_Ehdr e;
+	ssize_t n = pread(fd, &e, sizeof(e), 0);
 	size_t bytes;
 
-	if (pread(fd, &e, sizeof(e), 0) != sizeof(e) || memcmp(e.e_ident, ELFMAG, SELFMAG))
+	/* What runs it is looked at when it does. */
+	if (n > 2 && !memcmp(&e, "#!", 2))
+		return NULL;
+	if (n != sizeof(e) || memcmp(e.e_ident, ELFMAG, SELFMAG))
 		return "it is not an ELF program";
 	if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_machine != EM_X86_64)
 		return "it is not an x86-64 program";

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "user/source/ring/claims.h"
 #include "user/source/ring/clock.h"
 #include "user/source/ring/offers.h"
 #include "user/source/ring/server.h"
@@ -41,6 +42,7 @@ struct ring_plane {
 	struct ring_clock *clock;
 	struct ring_server *server;
 	struct ring_offers *offers; /* with .attach */
+	struct claims *claims;
 	char *library;
 	struct served *list;
 	size_t n, room;
@@ -82,6 +84,8 @@ static int plane__announce(void *ctx, pid_t pid, int64_t call_at)
 
 	if (p->o.only_root && pid != __atomic_load_n(&p->root, __ATOMIC_ACQUIRE))
 		return -EPERM;
+	if (!claims__hello(p->claims, pid))
+		return -EBUSY;
 	return kernel__ring_calls(p->kernel, pid, call_at);
 }
 
@@ -114,8 +118,9 @@ struct ring_plane *ring_plane__new(const struct ring_plane_opts *o)
 		return NULL;
 	}
 	p->clock = ring_clock__new();
+	p->claims = claims__new();
 	server.clock = p->clock;
-	p->server = p->clock ? ring_server__new(&server) : NULL;
+	p->server = p->clock && p->claims ? ring_server__new(&server) : NULL;
 	p->news = (struct order_feed){.next_ns = UINT64_MAX, .hand_on = plane__tell_news};
 	if (!p->server) {
 		log__error("ring plane: no socket for those who say hello: %s",
@@ -159,6 +164,7 @@ void ring_plane__free(struct ring_plane *p)
 		free((void *)(uintptr_t)value);
 	hmap__clear(&p->allocators);
 	hmap__clear(&p->unable);
+	claims__free(p->claims);
 	ring_clock__free(p->clock);
 	free(p->list);
 	free(p->library);
@@ -284,6 +290,7 @@ static int plane__take(struct ring_plane *p, struct ring_guest *g)
 		log__info("process %d: its allocator's calls cannot be handed over: %s", g->pid,
 			  g->hello.text);
 		hmap__set(&p->unable, (uint64_t)g->pid, 1);
+		claims__unhear(p->claims, g->pid);
 		ring_guest__free(g);
 		return 0;
 	}
@@ -434,6 +441,24 @@ bool ring_plane__serves(const struct ring_plane *p, pid_t pid)
 		if (p->list[i].guest->pid == pid && !p->list[i].over)
 			return true;
 	return false;
+}
+
+enum ring_word ring_plane__says(const struct ring_plane *p, pid_t pid, uint64_t since_ns)
+{
+	if (hmap__find(&p->unable, (uint64_t)pid))
+		return RING_SAYS_NO;
+	return claims__heard(p->claims, pid, since_ns) ? RING_SAYS_YES : RING_SAYS_NOTHING;
+}
+
+int ring_plane__claim(struct ring_plane *p, pid_t pid, uint64_t since_ns)
+{
+	return claims__claim(p->claims, pid, since_ns);
+}
+
+void ring_plane__release(struct ring_plane *p, pid_t pid, bool ended)
+{
+	claims__release(p->claims, pid, ended);
+	hmap__remove(&p->unable, (uint64_t)pid);
 }
 
 double ring_plane__fill(const struct ring_plane *p)

@@ -82,6 +82,17 @@ void ring_plane__note(struct ring_plane *p, const struct rec *r);
 /* Whether a process hands its calls over; or may be about to, having begun to run a moment ago. */
 bool ring_plane__serves(const struct ring_plane *p, pid_t pid);
 
+/*
+ * Who cannot hand its calls over, or does not, is left to probes (uprobe/plane.h), which claim it:
+ * from there on it is not served. since_ns: when its image began.
+ */
+enum ring_word { RING_SAYS_NOTHING, RING_SAYS_YES, RING_SAYS_NO };
+enum ring_word ring_plane__says(const struct ring_plane *p, pid_t pid, uint64_t since_ns);
+int ring_plane__claim(struct ring_plane *p, pid_t pid,
+		      uint64_t since_ns); /* 0; -EEXIST: it is served; -ENOMEM */
+/* It has another image, or has ended. */
+void ring_plane__release(struct ring_plane *p, pid_t pid, bool ended);
+
 double ring_plane__fill(const struct ring_plane *p);
 
 /* Add what it has counted. */

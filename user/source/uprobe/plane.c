@@ -34,6 +34,10 @@ struct traced {
 	 * last look, too: code that defines malloc and has none, or that cannot be read. */
 	bool image_is_new, has_hooked, has_other;
 	bool asked; /* it hands its calls over itself */
+	/* Beside rings: */
+	uint64_t image_ns; /* when its image began; 0: it was there before */
+	bool probed; /* it is left to probes */
+	bool of_rings; /* a child of one that is not: it says hello with its first call, if ever */
 	bool nothing_told; /* that there is no allocator */
 	bool failed; /* its probes could not be placed: said once */
 	bool dirty; /* look now */
@@ -246,13 +250,20 @@ static void plane__tell_nothing(struct plane *p, struct traced *t, const char *w
 		log__debug("process %d: no allocator found: %s", t->pid, why);
 }
 
+/* Whether rings tell of it, or would. */
+static bool plane__is_of_rings(const struct plane *p, const struct traced *t)
+{
+	return p->o.rings && !t->probed &&
+	       (t->of_rings || ring_plane__says(p->o.rings, t->pid, t->image_ns) == RING_SAYS_YES);
+}
+
 /* It has ended, or it is not to be traced any more. */
 static void plane__end(struct plane *p, struct traced *t)
 {
 	const char *ended = "it ended before it was looked at";
 
 	attach__drop(&t->attachment);
-	if (t->asked || p->o.machine)
+	if (t->asked || p->o.machine || plane__is_of_rings(p, t))
 		return;
 	if (!t->nattached)
 		plane__tell_nothing(p, t, t->why[0] ? t->why : ended);
@@ -337,17 +348,70 @@ static bool plane__ask(struct plane *p, struct traced *t, const struct module *m
 	return t->asked;
 }
 
-/* Hook what these modules, of process t, have to be hooked. last: there is no more to come. */
-static int plane__hook_modules(struct plane *p, struct traced *t, struct module *const *modules,
-			       bool last)
+/* Take the preloaded library out of the list: it only passes on. Whether it was there. */
+static bool plane__skip_library(const struct plane *p, struct module **modules)
 {
-	bool failed = false;
+	const char *path = p->o.rings ? ring_plane__library(p->o.rings) : NULL;
+	struct stat st;
+	size_t to = 0;
+	bool found = false;
+
+	if (!path || stat(path, &st))
+		return false;
+	for (size_t i = 0; modules[i]; i++) {
+		bool is = modules[i]->ino == st.st_ino && !strcmp(modules[i]->path, path);
+
+		found |= is;
+		if (!is)
+			modules[to++] = modules[i];
+	}
+	modules[to] = NULL;
+	return found;
+}
+
+/* Whether a process of these modules is to be probed. preloaded: it has the library, or will have it. */
+static bool plane__may_probe(struct plane *p, struct traced *t, const struct module *program,
+			     const struct choices *c, bool preloaded, bool last)
+{
+	bool own = c->allocator && c->allocator == program;
+	enum ring_word word;
+	int err;
+
+	if (!p->o.rings || t->probed)
+		return true;
+	if (!c->n) /* its libraries are still to come; or it has none */
+		return last && !plane__is_of_rings(p, t);
+	word = ring_plane__says(p->o.rings, t->pid, t->image_ns);
+	if (preloaded && !own &&
+	    (word == RING_SAYS_YES || (word == RING_SAYS_NOTHING && (t->of_rings || !last))))
+		return false;
+	err = ring_plane__claim(p->o.rings, t->pid, t->image_ns);
+	t->probed = !err;
+	if (err && own && !t->failed)
+		log__warn("process %d: calls of the malloc that is in %s itself are not seen",
+			  t->pid, program->path);
+	t->failed |= err != 0;
+	if (!err)
+		log__info("process %d (%s): its allocator's calls are traced by uprobes: %s",
+			  t->pid, program ? program->path : "?",
+			  own		       ? "it has a malloc of its own" :
+			  !preloaded	       ? "the library is not loaded into it" :
+			  word == RING_SAYS_NO ? "it cannot hand them over" :
+						 "nothing was heard of it");
+	return !err;
+}
+
+/* Hook what these modules, of process t, have to be hooked. last: there is no more to come. */
+static int plane__hook_modules(struct plane *p, struct traced *t, struct module **modules, bool last)
+{
+	bool preloaded = plane__skip_library(p, modules) || !t->runs, failed = false;
 	struct choices c;
 	int err = choose(&c, modules, p->o.allocator, p->o.contract);
 
 	if (err)
 		return err;
-	if (plane__ask(p, t, c.allocator)) {
+	if (!plane__may_probe(p, t, modules[0], &c, preloaded, last) ||
+	    plane__ask(p, t, c.allocator)) {
 		choices__free(&c);
 		return 0;
 	}
@@ -473,6 +537,29 @@ static void traced__look_soon(struct traced *t)
 	t->look = 0;
 }
 
+/* A child has its parent's image. */
+static void plane__note_child(struct plane *p, struct traced *child, pid_t parent)
+{
+	const struct traced *t = plane__find(p, parent);
+
+	if (!p->o.rings)
+		return;
+	child->probed = t && t->probed && !ring_plane__claim(p->o.rings, child->pid, 0);
+	child->of_rings = !child->probed;
+}
+
+/* Another image may say hello; what was probed in this one is probed no more before that. */
+static void plane__leave_image(struct plane *p, struct traced *t)
+{
+	if (t->probed) {
+		attach__drop(&t->attachment);
+		memset(t->attached, 0, sizeof(t->attached));
+		t->nattached = 0;
+	}
+	t->probed = t->of_rings = t->failed = false;
+	ring_plane__release(p->o.rings, t->pid, false);
+}
+
 void plane__note(struct plane *p, const struct rec *r)
 {
 	const struct rec_fork *fork = (const struct rec_fork *)r;
@@ -486,8 +573,10 @@ void plane__note(struct plane *p, const struct rec *r)
 		if (!t || fork->child_tgid == r->tgid || r->flags & FORK_SHARES_MM)
 			return;
 		t = plane__make(p, fork->child_tgid);
-		if (t)
+		if (t) {
+			plane__note_child(p, t, r->tgid);
 			traced__look_soon(t);
+		}
 		break;
 	case REC_EXEC:
 		t = t ?: plane__make(p, r->tgid);
@@ -502,6 +591,9 @@ void plane__note(struct plane *p, const struct rec *r)
 		if (t->nattached && traced__may_have_missed(t))
 			plane__tell_nothing(p, t,
 					    "it executed another program before it was looked at");
+		if (p->o.rings && t->runs)
+			plane__leave_image(p, t);
+		t->image_ns = t->runs ? r->ts_ns : 0;
 		t->asked = false;
 		t->nothing_told = false;
 		/* The first image of a command was looked at before it ran. */
@@ -514,6 +606,8 @@ void plane__note(struct plane *p, const struct rec *r)
 	case REC_EXIT:
 		if (t && r->aux) {
 			plane__end(p, t);
+			if (p->o.rings)
+				ring_plane__release(p->o.rings, t->pid, true);
 			plane__forget(p, t);
 		}
 		break;

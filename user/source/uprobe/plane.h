@@ -3,6 +3,10 @@
  * The heap plane by uprobes: for each process that is traced, finds who serves malloc there and
  * places the probes; again when it maps code or execs; for its children too.
  *
+ * Beside rings (ring/ring.h) it takes only what they leave to it: images without the preloaded library
+ * (static, set-id, without the environment), those whose own malloc the library does not get to see,
+ * and those that have it and cannot be heard of.
+ *
  * What it finds goes to the sink as REC_HOOK and REC_ALLOCATOR; the calls themselves come
  * with the kernel plane's records, as REC_HEAP.
  */
@@ -18,6 +22,7 @@
 #include "user/source/uprobe/family.h"
 
 struct plane;
+struct ring_plane;
 struct ring_probe;
 
 struct plane_opts {
@@ -30,6 +35,7 @@ struct plane_opts {
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
 	/* Ask a process to hand its calls over itself, as its allocator offers; 0: it is asked. NULL: not. */
 	int (*ask)(void *ctx, pid_t pid, const struct ring_probe *probe);
+	struct ring_plane *rings; /* whose library is preloaded into what is launched; NULL: none is */
 	/* The path of a file that a process has mapped; NULL: not known. May be NULL. */
 	const char *(*path)(void *ctx, uint64_t ino, uint32_t dev);
 	order_sink *sink;
