@@ -40,10 +40,12 @@ static void what_is_memtraces_own_is_one_line(void **state)
 	struct fixture x;
 	struct report *r = fixture__make(&x);
 	struct capture c;
+	const char *text;
 
 	(void)state;
 	wide.width = 0;
 	assert_null(strstr(text_of(&c, r, &wide), "agent"));
+	capture__end(&c);
 	r->has_agent = true;
 	r->agent.call[CALL_MMAP].calls = 9;
 	r->agent.call[CALL_MADVISE].calls = 3;
@@ -53,8 +55,10 @@ static void what_is_memtraces_own_is_one_line(void **state)
 	r->agent.resident_bytes = UNKNOWN;
 	/* The kernel's count of a process has its faults in it. */
 	x.processes[0].agent.faults.minor = 16;
-	assert_contains(text_of(&c, r, &wide), line);
-	assert_contains(text_of(&c, r, &wide), "memtrace's agent's the kernel's own counts are");
+	text = text_of(&c, r, &wide);
+	assert_contains(text, line);
+	assert_contains(text, "memtrace's agent's the kernel's own counts are");
+	capture__end(&c);
 }
 
 static void the_report_says_it_all(void **state)
