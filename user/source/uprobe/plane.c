@@ -17,7 +17,7 @@
 #include "user/util/log.h"
 
 /* After new code was mapped a loader needs a moment until its list is whole: look again then. */
-static const uint64_t look_again_ns[] = {30000000, 300000000};
+static const uint64_t look_again_ns[] = {30000000, 300000000, 1700000000};
 #define LOOKS (sizeof(look_again_ns) / sizeof(look_again_ns[0]))
 
 struct traced {
@@ -41,7 +41,7 @@ struct traced {
 	bool nothing_told; /* that there is no allocator */
 	bool failed; /* its probes could not be placed: said once */
 	bool dirty; /* look now */
-	size_t look; /* of look_again_ns: those still to come; LOOKS: none */
+	size_t look; /* of look_again_ns: those still to come; plane__looks(): none */
 	uint64_t look_ns;
 };
 
@@ -58,6 +58,12 @@ struct plane {
 	struct attachment attachment;
 	bool attached[HEAP_HOOKS_MAX];
 };
+
+/* The last is for who may still say hello, on a busy machine. */
+static size_t plane__looks(const struct plane *p)
+{
+	return p->o.rings ? LOOKS : LOOKS - 1;
+}
 
 static uint64_t now_ns(void)
 {
@@ -440,7 +446,7 @@ static int plane__hook_modules(struct plane *p, struct traced *t, struct module 
 static int plane__look(struct plane *p, struct traced *t)
 {
 	struct module **modules;
-	bool in_order, last = t->look == LOOKS;
+	bool in_order, last = t->look == plane__looks(p);
 	int err;
 
 	modules = modules__of_process(p->cache, t->pid, &in_order, &err);
@@ -467,7 +473,7 @@ static struct traced *plane__make(struct plane *p, pid_t pid)
 	if (!t)
 		return NULL;
 	t->pid = pid;
-	t->look = LOOKS;
+	t->look = plane__looks(p);
 	t->runs = true;
 	if (hmap__set(&p->processes, pid, (uintptr_t)t)) {
 		free(t);
@@ -633,13 +639,13 @@ int plane__work(struct plane *p)
 	while (!err && hmap__next(&p->processes, &pos, &pid, &value)) {
 		struct traced *t = (struct traced *)(uintptr_t)value;
 
-		if (!t->dirty && (t->look == LOOKS || now < t->look_ns))
+		if (!t->dirty && (t->look == plane__looks(p) || now < t->look_ns))
 			continue;
 		if (t->dirty)
 			t->dirty = false;
 		else
 			t->look++;
-		if (t->look < LOOKS)
+		if (t->look < plane__looks(p))
 			t->look_ns = now + look_again_ns[t->look];
 		err = plane__look(p, t);
 	}
