@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The heap plane where a program is not as others are: in a container, of 32 bits."""
+"""The heap plane where a program is not as others are: in a container, of 32 bits, a child."""
 
 from cases_heap_calls import expect_family
 from cases_machine import inner, own_root
+from cases_ring_left import probed_child
 from harness import Target, Tracer, case, expect, expect_match, memtrace, observe, prog
 
 HEAP = "--heap=uprobe"
@@ -36,3 +37,12 @@ def what_is_said_of_32_bits():
                  r"no allocator found: \S*calls_six_m32 is not an x86-64 program")
     expect("plane", report["processes"][0]["heap_plane"], "none")
     target.finish()
+
+
+@case
+def a_childs_first_calls_are_said_to_be_unseen():
+    _, own, report, child = probed_child(HEAP, prog("heap_family"))
+    shell = [p for p in report["processes"] if p["root"]][0]
+    expect("the command's calls from its start", [a["from_start"] for a in shell["allocators"]], [True])
+    expect("its child's", [a["from_start"] for a in child["allocators"]], [False])
+    expect("posix_memalign", child["heap"]["by_function"]["posix_memalign"], own["posix_memalign"])

@@ -14,25 +14,30 @@ HEAP = "--heap=ring"
 MORE = ("malloc", "realloc", "free")
 
 
-def expect_probed(why, *argv):
-    """A shell runs a heap_family that waits, and is let go when it has its probes."""
+def probed_child(heap, *argv):
+    """A shell runs a heap_family that waits, and is let go when it has its probes. What memtrace said
+    until then, the program's own account, the report, its process."""
     path = tmp("report.json")
-    proc = Proc([MEMTRACE, HEAP, "-v", "--json=" + path, "--", "sh", "-c", '"$@"; exit $?', "sh",
+    proc = Proc([MEMTRACE, heap, "-v", "--json=" + path, "--", "sh", "-c", '"$@"; exit $?', "sh",
                  *argv, "-w"])
     ready = proc.out.wait("the program to be ready", lambda lines: next(
         (line for line in lines if line.startswith("ready ")), None))
     pid = int(ready.split()[1])
     proc.err.wait("probes in it", lambda lines: any(
         re.search(r"process %d: glibc .* entry points hooked" % pid, line) for line in lines))
-    expect_match("why it has probes", proc.err.text(), r"process %d .*%s" % (pid, why))
+    said = proc.err.text()
     proc.say()
     own = proc.wait_objects()[0]
     proc.say()
     expect("status", proc.finish(), 0)
-
     report = load_report(path)
-    process = process_of(report, pid)
+    return said, own, report, process_of(report, pid)
+
+
+def expect_probed(why, *argv):
+    said, own, report, process = probed_child(HEAP, *argv)
     heap = process["heap"]
+    expect_match("why it has probes", said, r"process %d .*%s" % (process["pid"], why))
     expect("plane", process["heap_plane"], "uprobe")
     expect("seen from its start", process["allocators"][-1]["from_start"], False)
     for name in FUNCTIONS:

@@ -377,6 +377,10 @@ static void hooks_and_allocators_are_told(void **state)
 	assert_int_equal(apply(&a, sizeof(a)), 0);
 	assert_int_equal(apply(&a, sizeof(a)), 0);
 	fork_record(PID, CHILD, 0);
+	/* A child has its probes later than its parent. */
+	a.h.tgid = CHILD;
+	a.incomplete = 1;
+	assert_int_equal(apply(&a, sizeof(a)), 0);
 	k.done = 1;
 	k.hits = 12;
 	assert_int_equal(apply(&k, sizeof(k)), 0);
@@ -387,7 +391,9 @@ static void hooks_and_allocators_are_told(void **state)
 	assert_int_equal(r->processes[0].nallocators, 1);
 	assert_string_equal(r->processes[0].allocators[0].name, "glibc");
 	assert_int_equal(r->processes[0].allocators[0].plane, PLANE_UPROBE);
+	assert_false(r->processes[0].allocators[0].incomplete);
 	assert_int_equal(r->processes[1].nallocators, 1);
+	assert_true(r->processes[1].allocators[0].incomplete);
 }
 
 #define HEAP_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

@@ -88,11 +88,15 @@ static int process__add_allocator(struct process *p, struct allocator a, size_t 
 {
 	size_t i;
 
-	/* After an exec, or of a child: what is known already. */
-	for (i = 0; i < p->nallocators; i++)
-		if (p->allocators[i].plane == a.plane &&
-		    !strncmp(p->allocators[i].text, a.text, HOOK_PATH_BYTES))
-			return 0;
+	/* After an exec, or of a child: what is known already, but that it was late. */
+	for (i = 0; i < p->nallocators; i++) {
+		struct allocator *known = &p->allocators[i];
+
+		if (known->plane != a.plane || strncmp(known->text, a.text, HOOK_PATH_BYTES))
+			continue;
+		known->incomplete |= a.incomplete;
+		return 0;
+	}
 	a.name = a.name && a.name[0] ? strndup(a.name, max) : NULL;
 	a.text = strndup(a.text, HOOK_PATH_BYTES);
 	if (!a.text || array__grow(&p->allocators, &p->allocators_room, p->nallocators, sizeof(a))) {

@@ -55,7 +55,7 @@ static void words__faults(struct words *w, uint64_t minor, uint64_t major)
 /* Processes have mostly the same allocator: each is told once. */
 static void put_allocators(struct sink *s, const struct report *r, const struct view_opts *o)
 {
-	size_t i, k, told = 0;
+	size_t i, k, told = 0, late = 0;
 
 	for (i = 0; i < r->nprocesses && told < o->top; i++) {
 		const struct process_report *p = &r->processes[i];
@@ -65,8 +65,10 @@ static void put_allocators(struct sink *s, const struct report *r, const struct 
 			struct words w = {.len = 0};
 
 			if (i && r->processes[0].nallocators > k &&
-			    !strcmp(r->processes[0].allocators[k].text, a->text))
+			    !strcmp(r->processes[0].allocators[k].text, a->text)) {
+				late += a->incomplete && a->plane != PLANE_NONE;
 				continue;
+			}
 			if (a->name && a->plane == PLANE_RING)
 				words__add(&w,
 					   "malloc of process %d is %s's (%s): its calls are handed over in rings",
@@ -83,6 +85,14 @@ static void put_allocators(struct sink *s, const struct report *r, const struct 
 			text__item(s, w.text, o->width);
 			told++;
 		}
+	}
+	if (late) {
+		struct words w = {.len = 0};
+
+		words__add(&w,
+			   "%s more processes had probes only after they had begun: what they did before that is not known",
+			   fmt__count(late).s);
+		text__item(s, w.text, o->width);
 	}
 }
 
