@@ -217,15 +217,35 @@ int space__unmap(struct space *s, uint64_t start, uint64_t end, uint64_t began_n
 	return space__cut(s, start, end);
 }
 
+/* The mappings in [start, end) begin and end there: the number of the first, in *first. 0 or -ENOMEM. */
+static int space__isolate(struct space *s, uint64_t start, uint64_t end, size_t *first)
+{
+	if (space__split(s, start) || space__split(s, end))
+		return -ENOMEM;
+	*first = space__at(s, start);
+	return 0;
+}
+
+/* Those from first to behind have been changed: what has become alike is one again. */
+static void space__rejoin(struct space *s, size_t first, size_t behind)
+{
+	size_t i = behind;
+
+	while (i + 1 > first) {
+		space__merge(s, i);
+		if (!i--)
+			break;
+	}
+}
+
 int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 {
 	size_t i, first;
 
 	if (start >= end)
 		return 0;
-	if (space__split(s, start) || space__split(s, end))
+	if (space__isolate(s, start, end, &first))
 		return -ENOMEM;
-	first = space__at(s, start);
 	for (i = first; i < s->count && space__vma(s, i)->start < end; i++) {
 		struct vma *v = space__vma(s, i);
 
@@ -235,11 +255,7 @@ int space__protect(struct space *s, uint64_t start, uint64_t end, unsigned prot)
 		if (prot & PROT_WRITE)
 			v->flags |= VMA_WAS_WRITABLE;
 	}
-	while (i + 1 > first) {
-		space__merge(s, i);
-		if (!i--)
-			break;
-	}
+	space__rejoin(s, first, i);
 	return 0;
 }
 
@@ -249,19 +265,14 @@ int space__flag(struct space *s, uint64_t start, uint64_t end, uint8_t flag, boo
 
 	if (start >= end)
 		return 0;
-	if (space__split(s, start) || space__split(s, end))
+	if (space__isolate(s, start, end, &first))
 		return -ENOMEM;
-	first = space__at(s, start);
 	for (i = first; i < s->count && space__vma(s, i)->start < end; i++) {
 		struct vma *v = space__vma(s, i);
 
 		v->flags = on ? v->flags | flag : v->flags & ~flag;
 	}
-	while (i + 1 > first) {
-		space__merge(s, i);
-		if (!i--)
-			break;
-	}
+	space__rejoin(s, first, i);
 	return 0;
 }
 
