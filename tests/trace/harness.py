@@ -565,19 +565,33 @@ def descendants(of):
     return found
 
 
+def _bpf_list(kind):
+    """What bpftool lists of a kind, and whether it could."""
+    done = _quiet(["bpftool", "-j", "-f", kind, "list"])
+    if done is None or done.returncode != 0:
+        return [], False
+    try:
+        listed = json.loads(done.stdout or b"[]")
+    except ValueError:
+        return [], True
+    return [one for one in listed if "id" in one], True
+
+
 def bpf_objects():
-    """{(kind, id)} of the BPF objects there are; empty without bpftool."""
-    found = set()
-    for kind in ("prog", "map", "link"):
-        done = _quiet(["bpftool", "-j", kind, "list"])
-        if done is None or done.returncode != 0:
+    """{(kind, id)} of the BPF objects there are; empty without bpftool. A map counts when a program has
+    it or when it is pinned. Others, which no process holds, the kernel is about to let go: the maps in a
+    map when that has gone, behind its programs' grace periods and in a queue. That can take any time."""
+    found, used = set(), set()
+    for kind in ("prog", "link", "map"):
+        listed, works = _bpf_list(kind)
+        if not works:
             return set()
-        try:
-            listed = json.loads(done.stdout or b"[]")
-        except ValueError:
-            continue
-        found |= {(kind, one["id"]) for one in listed
-                  if not str(one.get("type", "")).startswith("cgroup")}
+        for one in listed:
+            used.update(one.get("map_ids", ()))
+            if str(one.get("type", "")).startswith("cgroup") or (
+                    kind == "map" and one["id"] not in used and not one.get("pinned")):
+                continue
+            found.add((kind, one["id"]))
     return found
 
 
