@@ -125,17 +125,18 @@ def a_call_s_kernel_events_are_indented_under_it():
 
 @case
 def samples_are_near_the_truth():
-    run = attach("heap_churn", 4, 20000, opts=(HEAP, "--sample", "16K", "--buffer", "64M"))
+    """Bytes within 8 standard errors of these; that of blocks of s bytes in all is at most
+    sqrt(s * distance)."""
+    mean = 1024
+    run = attach("heap_churn", 4, 20000, opts=(HEAP, "--sample", mean, "--buffer", "64M"))
     heap, own = run.report["heap"], run.result
-    expect("distance", run.report["sample_bytes"], 16384)
+    expect("distance", run.report["sample_bytes"], mean)
     calls = heap["calls"]
-    # The error is of bytes; of calls the small blocks make it larger.
-    expect_between("bytes requested", heap["bytes_requested"],
-                   own["requested"] - 3 * heap["bytes_requested_error"],
-                   own["requested"] + 3 * heap["bytes_requested_error"])
-    expect_between("the error", heap["bytes_requested_error"], 1, own["requested"] // 20)
-    expect_between("live bytes", heap["live_bytes"], own["bytes"] - 3 * heap["live_bytes_error"],
-                   own["bytes"] + 3 * heap["live_bytes_error"])
+    for key, truth in (("bytes_requested", own["requested"]), ("live_bytes", own["bytes"])):
+        error = math.sqrt(truth * mean)
+        expect_between(key, heap[key], truth - 8 * error, truth + 8 * error)
+        expect_between("the error of " + key, heap[key + "_error"], 0.1 * error, 3 * error)
+    # Of calls the small blocks make the error larger.
     expect_between("calls", calls["malloc"] + calls["calloc"] + calls["realloc"],
                    own["calls"] * 0.7, own["calls"] * 1.3)
     expect("temporary blocks", heap["temporary"], None)
@@ -145,7 +146,8 @@ def samples_are_near_the_truth():
 
 
 def expect_estimates(mean, factor):
-    """Each size by itself, against what the program did: within 4 standard errors, and one sample."""
+    """Each size by itself, against what the program did: within 8 standard errors, and one sample. Passed by
+    chance once in 10^7 runs: what is rare is not as near the mean as a normal distribution has it."""
     run = attach("heap_sample", factor, opts=(HEAP, "--sample", mean))
     for own in run.results[0]["classes"]:
         size, calls, live = own["size"], own["calls"], own["live"]
@@ -155,7 +157,7 @@ def expect_estimates(mean, factor):
                                       ("bytes", site["bytes"], calls * size, size),
                                       ("live bytes", site["live_bytes"], live * size, size)):
             blocks = want / unit
-            off = 4 * unit * math.sqrt(blocks * (1 - chance) / chance) + unit / chance
+            off = 8 * unit * math.sqrt(blocks * (1 - chance) / chance) + unit / chance
             expect_between("%s of %d bytes, one sample in %d" % (what, size, mean), got, want - off,
                            want + off)
         # The error that is told is that of 95 %, from the samples themselves.
@@ -172,12 +174,12 @@ def expect_estimates(mean, factor):
 
 @case
 def estimates_of_one_in_4_kib():
-    expect_estimates(4096, 1)
+    expect_estimates(4096, 2)
 
 
 @case
 def estimates_of_one_in_64_kib():
-    expect_estimates(65536, 2)
+    expect_estimates(65536, 4)
 
 
 @case
