@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from harness import (ENV, MEMTRACE, PATIENCE, Failure, Proc, Target, Tracer, case, descendants,
+from harness import (ENV, MEMTRACE, Failure, Proc, Target, Tracer, case, descendants,
                      expect, expect_at_least, expect_between, expect_match, expect_true, launch,
                      load_report, prog, tmp, wait_until)
 
@@ -17,6 +17,11 @@ def busy(*args, **more):
     target = Target("task_spin", *args, **more)
     target.say()
     return target
+
+
+def since(begin):
+    """Nanoseconds on our clock: what happened since then cannot have lasted longer."""
+    return (time.monotonic() - begin) * 1e9
 
 
 def wait_command(proc):
@@ -53,10 +58,8 @@ def duration_ends_it():
     begin = time.monotonic()
     tracer = Tracer("-d", "1", "-p", target.pid)
     expect("status", tracer.finish(), 0)
-    took = time.monotonic() - begin
     report = load_report(tracer.json_path)
-    expect_between("duration_ns", report["duration_ns"], 0.9e9, 2.5e9)
-    expect_between("seconds on the clock", took, 0.9, PATIENCE)
+    expect_between("duration_ns", report["duration_ns"], 1e9, since(begin))
     expect_at_least("faults in that time", report["kernel"]["faults"]["minor"], 100)
     expect_goes_on(target)
 
@@ -64,13 +67,15 @@ def duration_ends_it():
 @case
 def duration_ends_a_launch_and_not_the_command():
     """After -d the report comes; the command goes on and its status is still memtrace's."""
+    begin = time.monotonic()
     proc = Proc([MEMTRACE, "-d", "500ms", "--json=" + tmp("r.json"), "--", prog("task_spin"), "-w",
                  "4"])
     wait_command(proc)
     proc.say()
     wait_until("the report", lambda: os.path.exists(tmp("r.json")))
     report = load_report(tmp("r.json"))
-    expect_between("duration_ns", report["duration_ns"], 0.4e9, 3e9)
+    expect_between("duration_ns", report["duration_ns"], 0.5e9, since(begin))
+    expect_true("the command goes on", descendants(proc.pid), proc.seen())
     status = proc.finish()
     expect_true("status", status in (0, 128 + signal.SIGTERM, 128 + signal.SIGHUP),
                 (status, proc.seen()))
@@ -175,12 +180,9 @@ def terminate_is_passed_to_the_command():
 
 @case
 def second_signal_is_not_needed():
-    """Stop to report: well under a second for a quiet target."""
+    """Also where the target does nothing and no record comes."""
     target = Target("fault_heap", 10)
-    tracer = Tracer("-p", target.pid)
-    begin = time.monotonic()
-    expect("status", tracer.finish(signal.SIGINT), 0)
-    expect_between("seconds to the report", time.monotonic() - begin, 0, 5)
+    Tracer("-p", target.pid).report()
     target.finish()
 
 
