@@ -30,6 +30,7 @@ static const struct {
 	{"scalable_malloc", "tbbmalloc"},
 	{"gnu_get_libc_version", "glibc"},
 	{"__libc_early_init", "glibc"},
+	{"_rtld_global", "glibc"}, /* its loader, which had a malloc up to 2.30 */
 	{"__musl_libc_version", "musl"},
 	{"__dls2b", "musl"},
 	{"__malloc_donate", "musl"},

@@ -6,6 +6,9 @@
  *   - a program's own definitions count even when it does not export them, as in a static program
  *   - functions with a prefix (je_malloc) count where both an allocation and a free have it:
  *     programs call them directly
+ *   - so do those of an allocator that is not first in that order, or that is hidden in its
+ *     library: a plugin's own, or what is called by dlsym(3)'s pointers. The C library's do not, as nobody
+ *     loads that for its malloc
  *   - operator new and delete count only where an allocator brings its own. libstdc++'s call
  *     malloc, and are not worth a probe.
  */
@@ -97,6 +100,27 @@ static int choose__plain(struct choices *c, struct module *const *modules)
 	return 0;
 }
 
+/* An allocator, but for what may only be called like one: it has both, under their plain names. */
+static bool module__is_allocator(const struct module *m)
+{
+	return !module__is_libc(m) && binary__find(&m->binary, "malloc") &&
+	       binary__find(&m->binary, "free");
+}
+
+static int choose__shadowed(struct choices *c, struct module *const *modules)
+{
+	for (size_t i = 1; modules[0] && modules[i]; i++)
+		for (size_t j = 0;
+		     module__is_allocator(modules[i]) && j < modules[i]->binary.nentries; j++) {
+			const struct entry_point *e = &modules[i]->binary.entries[j];
+
+			if (e->family && !entry__is_contract(e) && !e->family->cxx && !e->prefix &&
+			    choices__add(c, modules[i], e))
+				return -ENOMEM;
+		}
+	return 0;
+}
+
 static int choose__prefixed(struct choices *c, struct module *const *modules)
 {
 	for (size_t i = 0; modules[i]; i++)
@@ -112,17 +136,20 @@ static int choose__prefixed(struct choices *c, struct module *const *modules)
 	return 0;
 }
 
-static int choose__operators(struct choices *c)
+static int choose__operators(struct choices *c, struct module *const *modules)
 {
-	struct module *m = c->allocator;
+	for (size_t i = 0; modules[i]; i++) {
+		struct module *m = modules[i];
 
-	if (!m || module__is_libc(m) || !m->binary.allocator[0])
-		return 0;
-	for (size_t j = 0; j < m->binary.nentries; j++) {
-		const struct entry_point *e = &m->binary.entries[j];
+		if (module__is_libc(m) || !m->binary.allocator[0] ||
+		    !(m == c->allocator || (i && module__is_allocator(m))))
+			continue;
+		for (size_t j = 0; j < m->binary.nentries; j++) {
+			const struct entry_point *e = &m->binary.entries[j];
 
-		if (e->family && e->family->cxx && choices__add(c, m, e))
-			return -ENOMEM;
+			if (e->family && e->family->cxx && choices__add(c, m, e))
+				return -ENOMEM;
+		}
 	}
 	return 0;
 }
@@ -244,9 +271,11 @@ int choose(struct choices *c, struct module *const *modules, const char *allocat
 	else
 		err = choose__plain(c, modules);
 	if (!err && !allocator_path)
+		err = choose__shadowed(c, modules);
+	if (!err && !allocator_path)
 		err = choose__prefixed(c, modules);
 	if (!err && !allocator_path)
-		err = choose__operators(c);
+		err = choose__operators(c, modules);
 	if (!err && c->n && !c->allocator)
 		c->allocator = c->list[0].module;
 	if (!err)
