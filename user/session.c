@@ -59,10 +59,10 @@ static void session__count_before(struct session *s, pid_t pid)
 
 	if (!s->plane || !p)
 		return;
-	err = census__glibc(pid, &c);
+	err = census__take(pid, &c);
 	if (err) {
 		log__debug("process %d: what is live cannot be told: %s", pid,
-			   err == -ENOENT ? "no heap of glibc's as it is known here" :
+			   err == -ENOENT ? "no heap of glibc's or mtalloc's as it is known here" :
 					    strerror(-err));
 		return;
 	}

@@ -44,6 +44,7 @@ MT_COLD void _mt_init(void)
 		_mt_options_init();
 		_mt_heaps_init();
 		_mt_fast_switch();
+		_mt_layout_init();
 		atomic_store_explicit(&_mt_ready, true, memory_order_release);
 	}
 	lock__release(&once);

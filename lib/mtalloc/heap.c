@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "alloc.h"
+#include "layout.h"
 #include "otel.h"
 #include "verify.h"
 
@@ -358,6 +359,12 @@ void _mt_heaps_init(void)
 {
 	heap__init(&shared_heap, HEAP_SHARED);
 	have_key = pthread_key_create(&key, thread_ends) == 0;
+}
+
+void _mt_heap_layout(struct mt_layout *layout)
+{
+	layout->heaps = (uintptr_t)heaps;
+	layout->heap_count = (uintptr_t)&heap_count;
 }
 
 #ifdef MT_TEST

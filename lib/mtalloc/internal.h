@@ -534,6 +534,12 @@ extern struct options _mt_options;
 
 void _mt_options_init(void);
 
+struct mt_layout; /* layout.h */
+
+void _mt_layout_init(void);
+void _mt_heap_layout(struct mt_layout *layout);
+void _mt_large_layout(struct mt_layout *layout);
+
 /* Sends all calls the slow way, or not, as the options say. */
 void _mt_fast_switch(void);
 /* Whether free's fast path sees region 0. */

@@ -6,6 +6,7 @@
  * program's use of large blocks swings (swing.h): what comes back within the decay time needs no
  * system call and no fault. A first fall keeps nothing.
  */
+#include "layout.h"
 #include "verify.h"
 
 #define CACHE_RANGES 512
@@ -398,6 +399,15 @@ bool _mt_large_trim(void)
 	some = cache_shrink(0);
 	lock__release(&large_lock);
 	return some;
+}
+
+void _mt_large_layout(struct mt_layout *layout)
+{
+	layout->large = (uintptr_t)&table;
+	layout->large_capacity = (uintptr_t)&capacity;
+	layout->large_stride = sizeof(table[0]);
+	layout->large_start = offsetof(struct range, start);
+	layout->large_bytes = offsetof(struct range, bytes);
 }
 
 void _mt_large_info(size_t *blocks, size_t *bytes, size_t *cached)

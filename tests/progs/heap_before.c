@@ -1,10 +1,12 @@
+// FLAGS: -fno-builtin
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads that allocate before anybody looks: blocks of many sizes, of which every third is freed, so
  * that all of malloc's lists of free ones have some; and large ones. Then they wait, as does the
  * program. Arguments: threads beside the first, blocks of each (1, which is freed again, for comparison),
  * 1: to move the break by itself in the end; 2: each thread goes on to a second heap of its arena, and
- * leaves 48 bytes of the first one, too few for malloc to free them.
+ * leaves 48 bytes of the first one, too few for malloc to free them; 3: the first thread frees in the
+ * others' stead, half of which end before.
  */
 #include <malloc.h>
 #include <pthread.h>
@@ -16,7 +18,10 @@
 #define HEAP_BYTES (64UL << 20) /* of an arena that is not the first */
 #define STEP 50000UL
 
-static unsigned long blocks, live, bytes;
+#define THREADS_MAX 16
+
+static unsigned long blocks, more, live, bytes;
+static void **made_by[THREADS_MAX];
 static pthread_barrier_t done;
 static int hold[2];
 
@@ -26,22 +31,39 @@ static void keep(void *block)
 	__atomic_add_fetch(&bytes, malloc_usable_size(block), __ATOMIC_RELAXED);
 }
 
-static void fill(void)
+static size_t size_of(unsigned long i, uint64_t random)
 {
-	static __thread void *made[BLOCKS_MAX];
+	if (i % 50 == 0)
+		return LARGE + i * 100;
+	return i % 50 == 25 ? 17000 + i * 17 % 100000 : random % 3000;
+}
+
+static void **fill(bool keeps_all)
+{
+	void **made = calloc(blocks, sizeof(*made));
 	uint64_t r = 1;
 
+	if (!made)
+		prog__die("calloc");
+	keep(made);
 	for (unsigned long i = 0; i < blocks; i++) {
 		r = r * 6364136223846793005ULL + 1442695040888963407ULL;
-		made[i] = malloc(i % 50 ? (r >> 33) % 3000 : LARGE + i * 100);
+		made[i] = malloc(size_of(i, r >> 33));
 		if (!made[i])
 			prog__die("malloc");
 	}
 	for (unsigned long i = 0; i < blocks; i++)
 		if (i % 3)
 			keep(made[i]);
-		else
+		else if (!keeps_all)
 			free(made[i]);
+	return made;
+}
+
+static void free_every_third(void **made)
+{
+	for (unsigned long i = 0; i < blocks; i += 3)
+		free(made[i]);
 }
 
 static char *kept(size_t size)
@@ -70,12 +92,15 @@ static void leave_a_heap(void)
 
 static void *work(void *arg)
 {
+	uintptr_t number = (uintptr_t)arg;
 	char c;
 
-	if (arg && blocks > 1)
+	if (more == 2 && blocks > 1)
 		leave_a_heap();
-	fill();
+	made_by[number] = fill(more == 3);
 	pthread_barrier_wait(&done);
+	if (more == 3 && number % 2)
+		return NULL;
 	/* Until the program ends: a thread that ends empties its cache. */
 	while (read(hold[0], &c, 1) > 0)
 		continue;
@@ -84,24 +109,30 @@ static void *work(void *arg)
 
 int main(int argc, char **argv)
 {
-	unsigned long threads, more;
-	pthread_t t;
+	pthread_t t[THREADS_MAX];
+	unsigned long threads;
 
 	prog__start(&argc, &argv);
 	threads = prog__number(argc, argv, 1, 2);
 	blocks = prog__number(argc, argv, 2, 1000);
 	more = prog__number(argc, argv, 3, 0);
-	if (blocks > BLOCKS_MAX || pipe(hold) ||
+	if (blocks > BLOCKS_MAX || threads > THREADS_MAX || pipe(hold) ||
 	    pthread_barrier_init(&done, NULL, (unsigned)threads + 1))
 		prog__die("too much");
-	for (unsigned long i = 0; i < threads; i++)
-		if (pthread_create(&t, NULL, work, more == 2 ? &t : NULL))
+	for (uintptr_t i = 0; i < threads; i++)
+		if (pthread_create(&t[i], NULL, work, (void *)i))
 			prog__die("pthread_create");
-	fill();
+	fill(false);
 	pthread_barrier_wait(&done);
+	for (unsigned long i = 0; more == 3 && i < threads; i++) {
+		if (i % 2)
+			pthread_join(t[i], NULL);
+		free_every_third(made_by[i]);
+	}
 	if (more == 1 && sbrk(PROG_PAGE) == (void *)-1)
 		prog__die("sbrk");
 	prog__ready();
+	free(malloc(10));
 	prog__print("{\"blocks\":%lu,\"bytes\":%lu}\n", live, bytes);
 	prog__end();
 	return 0;

@@ -200,8 +200,8 @@ def without_the_heap_plane_its_figures_are_unknown():
     expect("kinds of sites", {s["kind"] for s in run.report["sites"]}, {"kernel"})
 
 
-def before(threads, blocks, *more):
-    run = attach("heap_before", threads, blocks, *more, opts=(HEAP,))
+def before(threads, blocks, *more, opts=(HEAP,), env=None):
+    run = attach("heap_before", threads, blocks, *more, opts=opts, env=env)
     heap = run.report["heap"]
     found = heap["live_before_attach"]
     expect_true("the heap could be walked", found, heap)
@@ -210,14 +210,15 @@ def before(threads, blocks, *more):
     return run, found
 
 
-def expect_before(threads, blocks, *more):
-    """Beside what libc itself keeps, which a program that keeps nothing shows."""
-    _, idle = before(threads, 1, *more)
-    run, found = before(threads, blocks, *more)
-    expect("blocks", found["blocks"] - idle["blocks"], run.result["blocks"])
-    expect("bytes", found["bytes"] - idle["bytes"], run.result["bytes"])
-    expect_match("the line", run.out, r"beside that, live before the attach: [0-9.]+ \S+ in [0-9,]+ blocks")
+def expect_before(threads, blocks, *more, **how):
+    """Beside what libc itself keeps, which a program that keeps next to nothing shows."""
+    idle, idle_found = before(threads, 1, *more, **how)
+    run, found = before(threads, blocks, *more, **how)
+    for key in ("blocks", "bytes"):
+        expect(key, found[key] - idle_found[key], run.result[key] - idle.result[key])
+    expect_match("the line", run.out, r"live before the attach: [0-9.]+ \S+ in [0-9,]+ blocks")
     expect_between("live since the attach", run.report["heap"]["live_blocks"], 0, 10)
+    return run
 
 
 @case
@@ -234,6 +235,11 @@ def what_lived_before_in_several_arenas():
 def what_lived_before_in_heaps_that_were_left():
     """What malloc could not free at a heap's end says that it is in use, and is no block."""
     expect_before(2, 10, 2)
+
+
+@case
+def what_lived_before_where_the_first_thread_frees_for_others():
+    expect_before(4, 5000, 3)
 
 
 @case

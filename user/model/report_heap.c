@@ -48,6 +48,17 @@ void heap_stats__finish(struct heap_stats *h, bool sampled, bool by_us)
 		h->unmatched_frees = h->unseen_frees = UNKNOWN;
 }
 
+/* What is known of a process without a heap plane: what was counted from outside before. */
+static void heap_stats__forget(struct heap_stats *h)
+{
+	struct heap_stats known = *h;
+
+	memset(h, 0xff, sizeof(*h));
+	h->before_blocks = known.before_blocks;
+	h->before_bytes = known.before_bytes;
+	h->before_at_most = known.before_at_most;
+}
+
 void report__heap_process(struct report *r, struct process *p, struct process_report *out)
 {
 	process__heap_account(p);
@@ -55,7 +66,7 @@ void report__heap_process(struct report *r, struct process *p, struct process_re
 	out->allocators = p->allocators;
 	out->nallocators = p->nallocators;
 	if (!p->has_heap_plane)
-		memset(&out->heap, 0xff, sizeof(out->heap));
+		heap_stats__forget(&out->heap);
 	if (p->r.ended || !p->has_parts)
 		memset(&out->parts, 0xff, sizeof(out->parts));
 	SUM(&r->heap, &out->heap);

@@ -17,9 +17,16 @@ struct census {
 };
 
 /*
- * Count the live blocks of glibc's malloc in process pid. 0; -ENOENT: it has none, or one of
- * another make; -EAGAIN: it changes too fast; or another -errno.
+ * Count the live blocks of process pid: mtalloc's, and glibc's where that serves malloc. 0; -ENOENT: it
+ * has neither, or of another make; -EAGAIN: it changes too fast; or another -errno.
  */
+int census__take(pid_t pid, struct census *c);
+
+/* The parts. glibc's are recognised by facts that must fit each other. */
 int census__glibc(pid_t pid, struct census *c);
+
+/* mtalloc's by what it says of itself (lib/mtalloc/layout.h); its tables are read, and no block. *is_malloc:
+ * malloc itself is its, and not only names with a prefix. */
+int census__mtalloc(pid_t pid, struct census *c, bool *is_malloc);
 
 #endif /* MEMTRACE_CENSUS_H */

@@ -171,10 +171,9 @@ static void put_before(struct sink *s, const struct heap_stats *h, const struct 
 
 	if (h->before_blocks == UNKNOWN)
 		return;
-	words__add(&w,
-		   "beside that, live before the attach: %s%s in %s blocks, by a walk along the heap",
-		   h->before_at_most ? "at most " : "", fmt__bytes(h->before_bytes).s,
-		   fmt__count(h->before_blocks).s);
+	words__add(&w, "%slive before the attach: %s%s in %s blocks, by a walk along the heap",
+		   h->failed != UNKNOWN ? "beside that, " : "", h->before_at_most ? "at most " : "",
+		   fmt__bytes(h->before_bytes).s, fmt__count(h->before_blocks).s);
 	text__item(s, w.text, o->width);
 }
 
@@ -344,7 +343,7 @@ void text__heap(struct sink *s, const struct report *r, const struct view_opts *
 
 	for (i = 0; i < r->nprocesses; i++)
 		known += r->processes[i].nallocators;
-	if (!known && h->failed == UNKNOWN)
+	if (!known && h->failed == UNKNOWN && h->before_blocks == UNKNOWN)
 		return;
 	text__heading(s, h->failed != UNKNOWN && about(h)[0] ? "Heap, estimated from samples" :
 							       "Heap");
@@ -352,8 +351,10 @@ void text__heap(struct sink *s, const struct report *r, const struct view_opts *
 	put_sampling(s, r, o);
 	put_allocators(s, r, o);
 	put_hooks(s, r, o);
-	if (h->failed == UNKNOWN)
+	if (h->failed == UNKNOWN) {
+		put_before(s, h, o);
 		return;
+	}
 	put_heap_calls(s, h, o);
 	put_blocks(s, h, o);
 	if (!r->without_kernel)
