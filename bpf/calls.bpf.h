@@ -14,6 +14,7 @@
 #include "bpf/stack.bpf.h"
 #include "bpf/files.bpf.h"
 #include "bpf/heap.bpf.h"
+#include "bpf/offer.bpf.h"
 
 #define MAP_ANONYMOUS 0x20
 #define MAP_FIXED 0x10
@@ -88,6 +89,8 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 		return 0;
 	if (kind == REC_BRK)
 		s->call_old_brk = mm ? mm->brk : 0;
+	else if (kind == REC_MADVISE && !task__in_compat(t))
+		offer__look(regs);
 	s->call_flt = task__faults(t);
 	s->call_exceptions = s->exceptions;
 	s->call_start_ns = bpf_ktime_get_ns();

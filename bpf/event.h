@@ -145,6 +145,7 @@ struct ring_offer {
 	__u32 tgid;
 	__s32 fd; /* of the process */
 	__s64 call_at; /* as in struct ring_hello */
+	__u64 from_start; /* 1: it has made no call of its own before */
 };
 
 #define STACK_FRAMES 126

@@ -93,7 +93,7 @@ static void finish__parts(struct report *r)
 
 static void finish__heap_notes(struct report *r, const struct event_counts *counts)
 {
-	size_t i, k, incomplete = 0;
+	size_t i, k, incomplete = 0, glibc = 0;
 
 	if (r->heap.failed == UNKNOWN)
 		return;
@@ -105,15 +105,19 @@ static void finish__heap_notes(struct report *r, const struct event_counts *coun
 			"and so does --sample",
 			counts->lost[REC_HEAP]);
 	for (i = 0; i < r->nprocesses; i++)
-		for (k = 0; k < r->processes[i].nallocators; k++)
-			incomplete += r->processes[i].allocators[k].name &&
-				      r->processes[i].allocators[k].incomplete;
-	if (r->heap.unmatched_frees)
-		report__note(
-			r,
-			"frees of unknown blocks: %sglibc itself frees what a thread's cache holds "
-			"when the thread ends, which the program had freed before",
-			incomplete ? "of those from before the probes were in place; and " : "");
+		for (k = 0; k < r->processes[i].nallocators; k++) {
+			const struct allocator *a = &r->processes[i].allocators[k];
+
+			incomplete += a->name && a->incomplete;
+			glibc += a->name && !strcmp(a->name, "glibc");
+		}
+	if (r->heap.unmatched_frees && (incomplete || glibc))
+		report__note(r, "frees of unknown blocks: %s%s%s",
+			     incomplete ? "of those from before the probes were in place" : "",
+			     incomplete && glibc ? "; and " : "",
+			     glibc ? "glibc itself frees what a thread's cache holds when the thread ends, "
+				     "which the program had freed before" :
+				     "");
 }
 
 static void finish__ring_notes(const struct session *s, struct report *r)

@@ -328,9 +328,14 @@ static int session__open_kernel(struct session *s)
 	return status;
 }
 
-static int session__ask(void *ctx, pid_t pid, const struct ring_probe *probe)
+static int session__ask(void *ctx, pid_t pid, const struct ring_probe *probe, bool child)
 {
-	return ring_plane__ask(((const struct session *)ctx)->ring, pid, probe);
+	return ring_plane__ask(((const struct session *)ctx)->ring, pid, probe, child);
+}
+
+static bool session__has_answered(void *ctx, pid_t pid)
+{
+	return ring_plane__says(((const struct session *)ctx)->ring, pid, 0) == RING_SAYS_YES;
 }
 
 static const char *session__path(void *ctx, uint64_t ino, uint32_t dev)
@@ -356,6 +361,7 @@ static int session__open_plane(struct session *s)
 		.required = o->heap == HEAP_CHOICE_UPROBE || o->heap == HEAP_CHOICE_CONTRACT ||
 			    o->allocator || o->nsymbols || o->check.on,
 		.ask = s->ring && !o->argv ? session__ask : NULL,
+		.has_answered = session__has_answered,
 		.rings = o->argv ? s->ring : NULL,
 		.path = session__path,
 		.sink = session__take,
@@ -495,7 +501,10 @@ static int session__patience(const struct session *s)
 
 	if (fill > 0.05)
 		return fill > 0.25 ? 0 : POLL_RING_MS;
-	return kernel__fill(s->kernel) > 0.05 || fill > 0 ? POLL_BUSY_MS : POLL_IDLE_MS;
+	/* Also those that are empty now: a burst fills one in less than it takes to be idle. */
+	return kernel__fill(s->kernel) > 0.05 || (s->ring && ring_plane__serves_any(s->ring)) ?
+		       POLL_BUSY_MS :
+		       POLL_IDLE_MS;
 }
 
 int session__poll(struct session *s, bool last)

@@ -20,7 +20,7 @@ _Atomic bool _mt_ready;
 
 void _mt_fast_switch(void)
 {
-	bool slow = _mt_options.check || _mt_options.perturb;
+	bool slow = _mt_options.check || _mt_options.perturb || trace__is_held();
 	uint32_t secret = (uint32_t)_mt_fast.key;
 
 	/* One bit that no offset has: a whole complement would make an offset of LINK_END. */

@@ -8,6 +8,10 @@
  * on it is as for any producer (ring.h). Nobody there: the call goes on after ATTACH_MS at the latest,
  * and the next try is that of the next tracer.
  *
+ * A child of a fork has its parent's semaphores, and its probes, until the kernel takes them back; the
+ * tracer's own come some milliseconds later. It does not wait for them: it offers by a system call that the
+ * tracer sees, and is held to be traced from then on, probes or not, while the tracer shows that it lives.
+ *
  * A tracer that ends, by any way, takes its probe with it, and the semaphore falls. Whoever sees it first
  * gives the memory back. The address space stays for those who are writing just then, until the tracer
  * after the next: nobody can be that late.
@@ -24,6 +28,8 @@
 
 #define ATTACH_MS 100
 #define OFFER_MS 5 /* between two offers of the same */
+#define BEAT_MS 2000 /* a tracer that has not looked for so long is gone */
+#define BEAT_CALLS 256 /* how often that is looked at */
 #define NAP_NS 50000
 #define MILLISECOND_NS 1000000
 
@@ -47,9 +53,16 @@ static union {
 	struct {
 		struct mapped segment, before; /* that is written to, and the one before it */
 		_Atomic uint32_t ending;
+		/* Of a held child, by any thread: */
+		volatile uint32_t calls; /* about how many */
+		volatile uint32_t beat; /* the tracer's last */
+		volatile uint64_t beat_ms; /* when it was new */
 	};
 	char page[PRODUCER_PAGE];
 } own __attribute__((aligned(PRODUCER_PAGE)));
+
+/* For children of forks, not wiped: the tracer wants to see them, too; and it was there when this one began. */
+static bool followed, traced_at_fork;
 
 /* Where semaphores stand by custom. bpftrace finds out by this section alone where in the file they are: also
  * of those that stand elsewhere in the same segment. */
@@ -75,12 +88,19 @@ __attribute__((noinline, used)) static void offer(int fd, int64_t call_at)
 #endif
 }
 
+/* A madvise of nothing, of which the tracer reads the arguments that madvise has not. */
+static void offer_by_call(int fd, int64_t call_at)
+{
+	sys__call6(SYS_madvise, 0, 0, MADV_NORMAL, fd, call_at, CALL_OF_PRODUCER);
+}
+
 /*
  * Offer the memfd until the tracer has answered: the segment's bytes, or 0. Not once only: the kernel
  * raises the semaphore before the probe is in its place and has its program.
  */
 static uint64_t offer_until_answered(int fd, int64_t call_at)
 {
+	void (*say)(int fd, int64_t call_at) = followed ? offer_by_call : offer;
 	struct timespec nap = {.tv_nsec = NAP_NS};
 	struct ring_header head;
 	uint64_t now = _mt_os_now_ms(), until = now + ATTACH_MS, next = now;
@@ -89,7 +109,7 @@ static uint64_t offer_until_answered(int fd, int64_t call_at)
 		long got;
 
 		if (now >= next) {
-			offer(fd, call_at);
+			say(fd, call_at);
 			next = now + OFFER_MS;
 		}
 		got = sys__call6(SYS_pread64, fd, (long)&head, sizeof(head), 0, 0, 0);
@@ -97,7 +117,10 @@ static uint64_t offer_until_answered(int fd, int64_t call_at)
 			return head.bytes;
 		sys__call(SYS_nanosleep, &nap, 0, 0);
 		now = _mt_os_now_ms();
-	} while (trace__is_asked() && now < until);
+	} while ((followed || trace__is_asked()) && now < until);
+	/* The kernel takes its probes back, if they are not for us. */
+	if (followed)
+		offer(fd, call_at);
 	return 0;
 }
 
@@ -133,17 +156,28 @@ static int wipe_on_fork(void *at, size_t bytes)
 			       CALL_OF_PRODUCER);
 }
 
+/* From here on it is traced while it has probes, and no longer. */
+static void let_go(void)
+{
+	if (!trace__is_held())
+		return;
+	atomic_store(&_mt_probes.held, false);
+	_mt_fast_switch();
+}
+
 int producer__attach(struct producer *p)
 {
 	static const char name[] = RING_MEMFD_NAME;
 	uint64_t bytes;
 	int fd, err;
 
-	if (!trace__is_asked())
+	if (!trace__is_asked() && !traced_at_fork)
 		return -EAGAIN;
 	fd = (int)sys__call(SYS_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0);
-	if (fd < 0)
+	if (fd < 0) {
+		let_go();
 		return fd;
+	}
 	err = wipe_on_fork(&_producer, sizeof(_producer));
 	if (!err)
 		err = wipe_on_fork(&own, sizeof(own));
@@ -153,11 +187,29 @@ int producer__attach(struct producer *p)
 		err = bytes ? map_segment(p, fd, bytes) : -ETIMEDOUT;
 	}
 	sys__call(SYS_close, fd, 0, 0);
-	if (err)
-		return trace__is_asked() ? err : -EAGAIN;
-	_mt_tracing = true;
+	/* The parent's word counts no more: this is a process of its own. */
+	atomic_store(&_mt_probes.held, followed && !err);
+	followed = !err && p->segment->follow;
+	if (!err)
+		_mt_tracing = true;
 	_mt_fast_switch();
-	return 0;
+	return !err || trace__is_asked() ? err : -EAGAIN;
+}
+
+/* Of a process that is held: whether the tracer has looked not long ago. */
+static bool tracer_lives(const struct ring_header *h)
+{
+	uint32_t beat = __atomic_load_n(&h->beat, __ATOMIC_RELAXED);
+	uint64_t now;
+
+	if (own.calls++ % BEAT_CALLS)
+		return true;
+	now = _mt_os_now_ms();
+	if (beat != own.beat || !own.beat_ms) {
+		own.beat = beat;
+		own.beat_ms = now;
+	}
+	return now < own.beat_ms + BEAT_MS;
 }
 
 /* What the killed tracer did not read is given back; one that ends does so itself, when it has read it. */
@@ -177,6 +229,7 @@ static void stop(uint32_t generation)
 		return;
 	if (__atomic_load_n(&p->generation, __ATOMIC_RELAXED) == generation) {
 		__atomic_store_n(&p->generation, GENERATION_NEW, __ATOMIC_RELEASE);
+		followed = false;
 		_mt_tracing = trace__wanted();
 		_mt_fast_switch();
 		sampled__clear(&_producer_sampled);
@@ -194,10 +247,13 @@ bool _mt_trace_goes_on(void)
 	uint32_t generation = __atomic_load_n(&p->generation, __ATOMIC_ACQUIRE);
 
 	if (likely(trace__is_asked())) {
-		/* The tracer wrote this before its last was seen to be gone, or it is of another one. */
-		if (generation <= GENERATION_OFF ||
-		    likely(!__atomic_load_n(&p->segment->closed, __ATOMIC_RELAXED)))
+		if (generation <= GENERATION_OFF)
 			return true;
+		/* The tracer wrote this before its last was seen to be gone, or it is of another one. */
+		if (likely(!__atomic_load_n(&p->segment->closed, __ATOMIC_RELAXED)) &&
+		    (likely(!trace__is_held()) || tracer_lives(p->segment)))
+			return true;
+		let_go();
 		if (p->segment->closed == RING_CLOSED_ANEW)
 			stop(generation);
 		return p->segment->closed == RING_CLOSED_ANEW;
@@ -212,4 +268,18 @@ void producer__thread_began(struct producer_thread *t)
 {
 	(void)t;
 	_mt_heap();
+}
+
+void _mt_trace_before_fork(void)
+{
+	traced_at_fork = followed && trace__is_asked();
+}
+
+/* At once: what runs next in the child may install a filter of system calls. Its semaphores may have fallen by
+ * now, with the probes of another child. */
+void _mt_trace_in_child(void)
+{
+	if (traced_at_fork)
+		producer__look();
+	traced_at_fork = false;
 }

@@ -310,6 +310,7 @@ void _mt_heap_trim(struct heap *heap)
 
 static void before_fork(void)
 {
+	_mt_trace_before_fork();
 	_mt_check_lock();
 	lock__acquire(&shared_lock);
 	lock__acquire(&heaps_lock);
@@ -347,6 +348,7 @@ static void in_child(void)
 	_mt_otel_in_child();
 	/* A thread of the child may get the address of one that is not here. */
 	_mt_span_each(disown_frozen, NULL);
+	_mt_trace_in_child();
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -17,7 +17,8 @@ static inline bool pass__is_sampling(const struct producer_thread *t)
 	const struct producer *p = &_producer.p;
 	uint16_t offers = atomic_load_explicit(&_mt_probes.offers, memory_order_relaxed);
 
-	return offers && offers == atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed) &&
+	return (offers || trace__is_held()) &&
+	       offers == atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed) &&
 	       p->sample_bytes && t->generation == p->generation && !t->inside &&
 	       !__atomic_load_n(&p->segment->closed, __ATOMIC_RELAXED);
 }

@@ -18,20 +18,27 @@
 /* Somebody is told of calls: what the fast path of free is to be kept from. */
 extern bool _mt_tracing;
 
-/* Somebody wants to be told: of all calls by the ring plane, or of samples (otel.h). */
-static inline bool trace__wanted(void)
-{
-	return unlikely(atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed));
-}
-
 struct trace_probes {
 	_Atomic uint16_t offers; /* tracers of the ring plane, counted by the kernel */
+	_Atomic bool held; /* a child of a fork is traced, though it may have no probes (attach.c) */
 };
 extern struct trace_probes _mt_probes;
 
+static inline bool trace__is_held(void)
+{
+	return atomic_load_explicit(&_mt_probes.held, memory_order_relaxed);
+}
+
+/* Somebody wants to be told: of all calls by the ring plane, or of samples (otel.h). */
+static inline bool trace__wanted(void)
+{
+	return unlikely(atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed)) ||
+	       unlikely(trace__is_held());
+}
+
 static inline bool trace__is_asked(void)
 {
-	return atomic_load_explicit(&_mt_probes.offers, memory_order_relaxed);
+	return atomic_load_explicit(&_mt_probes.offers, memory_order_relaxed) || trace__is_held();
 }
 
 /* The functions as they are called, */
@@ -65,6 +72,9 @@ bool _mt_trace_goes_on(void);
 
 /* A thread ends. */
 void _mt_trace_thread_ends(void);
+/* There will be a child of a fork; and this is it. */
+void _mt_trace_before_fork(void);
+void _mt_trace_in_child(void);
 
 #pragma GCC visibility pop
 #endif

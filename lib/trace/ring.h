@@ -130,11 +130,12 @@ struct ring_header {
 	uint32_t clock; /* RING_CLOCK_* */
 	uint32_t on_full; /* RING_ON_FULL_* */
 	uint32_t stack_frames; /* at most so many; 0: no stacks are wanted */
-	uint32_t pad0;
+	uint32_t follow; /* 1: children of forks are to be traced, too */
 	uint64_t pad1[3];
 	/* By the collector, at any time. */
 	uint32_t closed; /* 1: nothing is to be written any more */
-	uint32_t pad2[15];
+	uint32_t beat; /* another one each time it has looked */
+	uint32_t pad2[14];
 	/* By the target. */
 	uint64_t gave_up_ticks; /* when it stopped for good, because the collector did not read; 0: never */
 	uint64_t unslotted; /* calls of threads for which there was no slot */

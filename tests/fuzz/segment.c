@@ -151,6 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(s && o && model);
 	check(!model__add_root(model, PID, 1, "target", NULL, false));
 	segment__set_owner(s, PID);
+	segment__publish(s);
 	layout = *segment__header(s);
 	expect_sealed(fd, &opts);
 	close(fd);

@@ -124,33 +124,88 @@ def killed_while_the_program_waits():
     expect("posix_memalign", report["heap"]["by_function"]["posix_memalign"], own["posix_memalign"])
 
 
+def target_of_python(script):
+    program = Proc(["/usr/bin/python3", "-S", "-c", script],
+                   env={"LD_PRELOAD": LIBRARY, "PYTHONMALLOC": "malloc"})
+    program.out.wait("the program to be ready",
+                     lambda lines: any(line.startswith("ready ") for line in lines))
+    return program
+
+
+# What they hand over fits a ring, however late the collector is: nothing can be lost.
+CHILDREN, BLOCKS = 20, 300
 FORKS = """
 import os, sys
 print("ready", os.getpid(), flush=True)
 input()
-for _ in range(20):
+for _ in range(%d):
     pid = os.fork()
     if not pid:
-        kept = [bytearray(i % 3000) for i in range(3000)]
+        kept = [bytearray(1 + i) for i in range(%d)]
         os._exit(0)
-    kept = [bytearray(i % 3000) for i in range(3000)]
     if os.waitpid(pid, 0)[1]:
         sys.exit(1)
-"""
+""" % (CHILDREN, BLOCKS)
 
 
 @case
-def a_program_that_forks():
-    if not os.access("/usr/bin/python3", os.X_OK):
-        raise Skip("no /usr/bin/python3")
-    program = Proc(["/usr/bin/python3", "-S", "-c", FORKS],
-                   env={"LD_PRELOAD": LIBRARY, "PYTHONMALLOC": "malloc"})
-    program.out.wait("the program to be ready",
-                     lambda lines: any(line.startswith("ready ") for line in lines))
+def children_are_seen_from_their_first_call():
+    program = target_of_python(FORKS)
     tracer = Tracer("-p", program.pid)
     program.say()
     expect("the program's status", program.finish(), 0)
     expect("memtrace's status", tracer.finish(), 0)
-    report = load_report(tracer.json_path, lossy=True)
+    report = load_report(tracer.json_path)
     expect("plane", process_of(report, program.pid)["heap_plane"], "ring")
-    expect_at_least("calls", report["heap"]["calls"]["malloc"], 20 * 3000)
+    children = [p for p in report["processes"] if p["ppid"] == program.pid]
+    expect("children", len(children), CHILDREN)
+    expect("their planes", {p["heap_plane"] for p in children}, {"ring"})
+    for child in children:
+        expect_at_least("its calls", child["heap"]["calls"]["malloc"], BLOCKS)
+    # All after the first do the same.
+    expect("kinds of children", len({str(p["heap"]["calls"]) for p in children[1:]}), 1)
+
+
+@case
+def children_that_are_not_followed():
+    program = target_of_python(FORKS)
+    tracer = Tracer("--no-follow", "-p", program.pid)
+    program.say()
+    expect("the program's status", program.finish(), 0)
+    expect("memtrace's status", tracer.finish(), 0)
+    report = load_report(tracer.json_path)
+    expect("processes", [p["pid"] for p in report["processes"]], [program.pid])
+    expect("plane", report["processes"][0]["heap_plane"], "ring")
+
+
+LIVES = """
+import os, select, sys
+print("ready", os.getpid(), flush=True)
+input()
+end, ours = os.pipe()
+pid = os.fork()
+if not pid:
+    os.close(ours)
+    print("child", os.getpid(), flush=True)
+    while not select.select([end], [], [], 0)[0]:
+        kept = [bytearray(1 + i) for i in range(1000)]
+    os._exit(0)
+sys.stdin.read()
+os.close(ours)
+sys.exit(os.waitpid(pid, 0)[1] != 0)
+"""
+
+
+@case
+def a_child_whose_tracer_is_killed():
+    """It goes on without, and gives the ring's memory back."""
+    program = target_of_python(LIVES)
+    tracer = Tracer("-p", program.pid)
+    program.say()
+    child = program.out.wait("the child", lambda lines: next(
+        (int(line.split()[1]) for line in lines if line.startswith("child ")), None))
+    wait_for_calls(child)
+    expect("memtrace's status", tracer.finish(signal.SIGKILL), 128 + signal.SIGKILL)
+    wait_until("the rings' memory to be given back",
+               lambda: ring_bytes(child) <= 65536)
+    expect("the program's status", program.finish(), 0)

@@ -121,6 +121,8 @@ static void bed__begin(struct ring_clock *clock, uint32_t records, bool drop)
 	memset(&bed, 0, sizeof(bed));
 	bed.clock = clock;
 	bed.segment = segment__new(&o, clock, &bed.fd);
+	if (bed.segment)
+		segment__publish(bed.segment);
 	bed.order = order__new(1, bed__take, NULL);
 	if (!bed.segment || !bed.order)
 		abort();

@@ -19,8 +19,9 @@ struct ring_offers;
 struct ring_offers *ring_offers__new(struct kernel *k, struct ring_server *s);
 void ring_offers__free(struct ring_offers *o);
 
-/* Ask process pid. 0, or -errno: it is to be traced in another way. */
-int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *probe);
+/* Ask process pid. 0, or -errno: it is to be traced in another way. child: of one that is asked, by a fork
+ * that was seen; it may have offered by itself, and its probes come soon. probe->file is to stay open. */
+int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *probe, bool child);
 
 /* From time to time: of those that have not answered, one may just then have mapped what a memtrace that was
  * killed had answered it, and waits for nobody. */

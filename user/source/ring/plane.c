@@ -82,7 +82,8 @@ static int plane__announce(void *ctx, pid_t pid, int64_t call_at)
 {
 	struct ring_plane *p = ctx;
 
-	if (p->o.only_root && pid != __atomic_load_n(&p->root, __ATOMIC_ACQUIRE))
+	/* Who is asked is one that is traced. */
+	if (p->o.only_root && !p->o.attach && pid != __atomic_load_n(&p->root, __ATOMIC_ACQUIRE))
 		return -EPERM;
 	if (!claims__hello(p->claims, pid))
 		return -EBUSY;
@@ -98,7 +99,8 @@ struct ring_plane *ring_plane__new(const struct ring_plane_opts *o)
 		.segment = {.ring_bytes = o->ring_bytes ?: RING_BYTES,
 			    .sample_bytes = o->sample_bytes,
 			    .drop = o->drop,
-			    .stack_frames = STACK_FRAMES},
+			    .stack_frames = STACK_FRAMES,
+			    .follow = o->attach && !o->only_root},
 		.announce = plane__announce,
 		.ctx = p,
 	};
@@ -143,9 +145,9 @@ int ring_plane__join(struct ring_plane *p, struct kernel *k)
 	return order__add_feed(p->order, &p->news);
 }
 
-int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *probe)
+int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *probe, bool child)
 {
-	return p->offers ? ring_offers__ask(p->offers, pid, probe) : -ENOTSUP;
+	return p->offers ? ring_offers__ask(p->offers, pid, probe, child) : -ENOTSUP;
 }
 
 void ring_plane__free(struct ring_plane *p)
@@ -252,6 +254,7 @@ static void plane__tell(struct ring_plane *p, struct served *s)
 			    .tgid = (uint32_t)g->pid,
 			    .tid = (uint32_t)g->pid,
 			    .ts_ns = g->since_ns};
+	r->incomplete = !g->from_start;
 	p->o.sink(p->o.ctx, &r->h, sizeof(*r));
 	log__debug("process %d: %s (%s) serves malloc, handed over in rings", g->pid, r->name,
 		   r->text);
@@ -441,6 +444,11 @@ bool ring_plane__serves(const struct ring_plane *p, pid_t pid)
 		if (p->list[i].guest->pid == pid && !p->list[i].over)
 			return true;
 	return false;
+}
+
+bool ring_plane__serves_any(const struct ring_plane *p)
+{
+	return p->n > 0;
 }
 
 enum ring_word ring_plane__says(const struct ring_plane *p, pid_t pid, uint64_t since_ns)

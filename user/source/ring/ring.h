@@ -67,9 +67,9 @@ struct ring_probe {
 	uint64_t wake, wake_semaphore; /* the same of one that has to be there as well; 0: none */
 };
 
-/* With .attach: ask a process whose allocator has such a probe. 0, or -errno: it has to be traced
- * in another way. */
-int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *probe);
+/* With .attach: ask a process whose allocator has such a probe. child: its beginning was seen. 0, or -errno:
+ * it has to be traced in another way. */
+int ring_plane__ask(struct ring_plane *p, pid_t pid, const struct ring_probe *probe, bool child);
 
 /* Before kernel__poll(): what has come. 0 or -ENOMEM. */
 int ring_plane__look(struct ring_plane *p);
@@ -81,6 +81,7 @@ void ring_plane__note(struct ring_plane *p, const struct rec *r);
 
 /* Whether a process hands its calls over; or may be about to, having begun to run a moment ago. */
 bool ring_plane__serves(const struct ring_plane *p, pid_t pid);
+bool ring_plane__serves_any(const struct ring_plane *p);
 
 /*
  * Who cannot hand its calls over, or does not, is left to probes (uprobe/plane.h), which claim it:

@@ -124,8 +124,13 @@ static void segment__write_header(struct segment *s, const struct segment_opts *
 		.clock = ring_clock__is_ns(s->clock) ? RING_CLOCK_NS : RING_CLOCK_TICKS,
 		.on_full = o->drop ? RING_ON_FULL_DROP : RING_ON_FULL_BLOCK,
 		.stack_frames = o->stack_frames,
+		.follow = o->follow,
 	};
-	__atomic_store_n(&h->magic, RING_MAGIC, __ATOMIC_RELEASE);
+}
+
+void segment__publish(struct segment *s)
+{
+	__atomic_store_n(&segment__own_header(s)->magic, RING_MAGIC, __ATOMIC_RELEASE);
 }
 
 static int segment__open_stacks(struct segment *s)
@@ -145,7 +150,7 @@ static int segment__open_stacks(struct segment *s)
 	return 0;
 }
 
-/* Lay out the memory of fd, which is empty: all of it but the magic, which says that it is done. */
+/* Lay out the memory of fd, which is empty. */
 static struct segment *segment__make(const struct segment_opts *o, const struct ring_clock *clock,
 				     int fd)
 {
@@ -434,6 +439,9 @@ static int segment__open_lane(struct segment *s, struct order *o)
 
 int segment__look(struct segment *s, struct order *o)
 {
+	struct ring_header *h = segment__own_header(s);
+
+	__atomic_store_n(&h->beat, h->beat + 1, __ATOMIC_RELAXED);
 	while (s->nlanes < s->l.slots &&
 	       __atomic_load_n(&segment__slot(s, s->nlanes)->used, __ATOMIC_ACQUIRE))
 		if (segment__open_lane(s, o))

@@ -20,6 +20,7 @@ struct segment_opts {
 	uint64_t sample_bytes;
 	bool drop; /* RING_ON_FULL_DROP */
 	unsigned stack_frames;
+	bool follow; /* children of forks, too */
 };
 
 struct segment;
@@ -38,6 +39,8 @@ struct segment *segment__new(const struct segment_opts *o, const struct ring_clo
  * gone. EEXIST: one was made in it before. */
 struct segment *segment__adopt(const struct segment_opts *o, const struct ring_clock *clock, int fd);
 void segment__free(struct segment *s);
+/* Until then nothing is written to it. */
+void segment__publish(struct segment *s);
 
 size_t segment__bytes(const struct segment *s);
 size_t segment__least_bytes(const struct segment *s);

@@ -92,9 +92,13 @@ static void server__accept(struct ring_server *s)
 	*c = (struct connection){.fd = fd, .pid = peer.pid};
 }
 
+/* From here on it is looked at; nothing of it is older. */
 static void server__enter(struct ring_server *s, struct ring_guest *g)
 {
 	pthread_mutex_lock(&s->lock);
+	g->since_ns = clock__now();
+	if (g->segment)
+		segment__publish(g->segment);
 	*s->last = g;
 	s->last = &g->next;
 	pthread_mutex_unlock(&s->lock);
@@ -110,7 +114,6 @@ static struct ring_guest *guest__new(pid_t pid, const struct ring_hello *h)
 	g->hello = *h;
 	g->hello.text[sizeof(h->text) - 1] = '\0';
 	g->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	g->since_ns = clock__now();
 	return g;
 }
 
@@ -183,6 +186,7 @@ static void server__welcome(struct ring_server *s, const struct connection *c,
 	} else {
 		segment__set_owner(segment, c->pid);
 		g->segment = segment;
+		g->from_start = true;
 		if (__atomic_load_n(&s->closely, __ATOMIC_ACQUIRE))
 			guest__look(g);
 		w.bytes = segment__bytes(segment);
@@ -197,7 +201,7 @@ static void server__welcome(struct ring_server *s, const struct connection *c,
 }
 
 int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at,
-		       const char *allocator)
+		       const char *allocator, bool from_start)
 {
 	struct ring_hello h = {.magic = RING_MAGIC, .version = RING_VERSION, .pid = (uint32_t)pid};
 	struct ring_guest *g;
@@ -223,6 +227,7 @@ int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at
 		return err;
 	}
 	segment__set_owner(g->segment, pid);
+	g->from_start = from_start;
 	server__enter(s, g);
 	return 0;
 }

@@ -30,7 +30,7 @@ const char *ring_server__address(const struct ring_server *s);
 
 /* Process pid offers memory by a descriptor of its own: it becomes a guest. 0 or -errno. From any thread. */
 int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at,
-		       const char *allocator);
+		       const char *allocator, bool from_start);
 
 /* A process that has said hello. */
 struct ring_guest {
@@ -39,6 +39,7 @@ struct ring_guest {
 	pid_t pid;
 	int pidfd; /* -1: it had ended */
 	uint64_t since_ns;
+	bool from_start; /* it has made no call of its own before */
 	/* As it said hello; with ring_server__look_closely(), else empty. */
 	pid_t ppid;
 	char comm[17];

@@ -269,7 +269,8 @@ static void plane__end(struct plane *p, struct traced *t)
 	const char *ended = "it ended before it was looked at";
 
 	attach__drop(&t->attachment);
-	if (t->asked || p->o.machine || plane__is_of_rings(p, t))
+	if (t->asked || p->o.machine || plane__is_of_rings(p, t) ||
+	    (p->o.ask && p->o.has_answered(p->o.sink_ctx, t->pid)))
 		return;
 	if (!t->nattached)
 		plane__tell_nothing(p, t, t->why[0] ? t->why : ended);
@@ -346,7 +347,7 @@ static bool plane__ask(struct plane *p, struct traced *t, const struct module *m
 				    .semaphore = m->binary.semaphore,
 				    .wake = m->binary.wake,
 				    .wake_semaphore = m->binary.wake_semaphore};
-	err = p->o.ask(p->o.sink_ctx, t->pid, &probe);
+	err = p->o.ask(p->o.sink_ctx, t->pid, &probe, !t->asked_for);
 	if (err)
 		log__debug("process %d: it is not asked to hand its calls over: %s", t->pid,
 			   strerrorname_np(-err));

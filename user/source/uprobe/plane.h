@@ -34,7 +34,8 @@ struct plane_opts {
 	bool machine; /* probes for all processes, also those that are never added */
 	bool required; /* --heap=uprobe: say aloud when there is nothing to hook */
 	/* Ask a process to hand its calls over itself, as its allocator offers; 0: it is asked. NULL: not. */
-	int (*ask)(void *ctx, pid_t pid, const struct ring_probe *probe);
+	int (*ask)(void *ctx, pid_t pid, const struct ring_probe *probe, bool child);
+	bool (*has_answered)(void *ctx, pid_t pid); /* with .ask: it hands them over */
 	struct ring_plane *rings; /* whose library is preloaded into what is launched; NULL: none is */
 	/* The path of a file that a process has mapped; NULL: not known. May be NULL. */
 	const char *(*path)(void *ctx, uint64_t ino, uint32_t dev);
