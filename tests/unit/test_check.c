@@ -601,6 +601,32 @@ static void what_was_not_seen_is_not_judged(void **state)
 	end();
 }
 
+/* A child that had ended before it had probes: whether it has allocated is not known. */
+static void what_was_not_seen_at_all_is_not_judged(void **state)
+{
+	struct rec_fork fork = {.child_tgid = 200, .child_tid = 200};
+	struct rec_allocator a = {.h = {.kind = REC_ALLOCATOR, .tgid = 200, .tid = 200},
+				  .incomplete = 1};
+	struct rec_call r;
+
+	(void)state;
+	begin("rule a: at most 1 malloc rule b: each process: all.mmap = 0");
+	take_malloc(begin_call(), 1, BREAK);
+	fork.h = head(REC_FORK);
+	take(&fork, (struct check_known){0});
+	r = (struct rec_call){.h = head(REC_BRK)};
+	r.h.tgid = r.h.tid = 200;
+	take(&r, (struct check_known){0});
+	take(&a, (struct check_known){0});
+	take_exit(200);
+	finish();
+	expect_verdict(0, 1, 0, 1);
+	expect_verdict(1, 2, 0, 0);
+	assert_int_equal(check__summary(check).unseen, 1);
+	assert_int_equal(check__summary(check).missed, 0);
+	end();
+}
+
 static char *written(int (*write)(FILE *, const struct check_result *), const struct check_result *r)
 {
 	char *text = NULL;
@@ -786,6 +812,7 @@ int main(void)
 		cmocka_unit_test(phases_by_count),
 		cmocka_unit_test(processes_are_judged_one_by_one),
 		cmocka_unit_test(what_was_not_seen_is_not_judged),
+		cmocka_unit_test(what_was_not_seen_at_all_is_not_judged),
 		cmocka_unit_test(verdicts_are_written),
 		cmocka_unit_test(memory_does_not_grow_with_the_run),
 		cmocka_unit_test(what_is_learned_can_be_parsed_and_holds),

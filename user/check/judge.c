@@ -513,11 +513,11 @@ static void judge__process(struct check *k, struct life *l, const struct ready_r
 
 	for (i = 0; i < GROUPS; i++)
 		calls += l->now.group_calls[i];
-	/* What has not allocated does not put a rule on allocation to the test. */
-	if (r->needs_heap && !calls)
-		return;
+	/* What has not allocated, as far as one could see, does not put a rule on allocation to the test. */
 	if (r->needs_heap && l->unseen)
 		k->verdicts[rule__number(k, r)].undecided++;
+	else if (r->needs_heap && !calls)
+		return;
 	else if (r->clause == CLAUSE_COUNT)
 		judge__count(k, l, r, &s);
 	else

@@ -241,7 +241,8 @@ static void plane__tell_nothing(struct plane *p, struct traced *t, const char *w
 {
 	struct rec_allocator r = {
 		.h = own_record(REC_ALLOCATOR, t->pid, 0),
-		.incomplete = traced__may_have_missed(t),
+		/* Nothing is known of a child that has not been looked at. */
+		.incomplete = traced__may_have_missed(t) || (!t->asked_for && !t->why[0]),
 	};
 
 	if (t->nothing_told)
