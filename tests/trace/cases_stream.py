@@ -43,16 +43,18 @@ def calls_read_as_strace_prints_them():
 
 @case
 def lines_are_in_time_order():
-    """Also those of several threads on several CPUs; not what follows its allocator call."""
+    """Also those of several threads on several CPUs; not what follows its allocator call. A thread may be
+    held up between an event's time and its record for longer than memtrace waits: that is said."""
     target = Target("calls_threads", 6, 1000)
     run = observe(target, "-s", "-p", target.pid, results=6)
     lines = parse(run.out)
     expect_at_least("lines", len(lines), 12000)
     lines = [l for l in lines if not l.inside]
-    for before, after in zip(lines, lines[1:]):
-        if after.seconds < before.seconds:
-            raise Failure("time order: expected a later line than %r got %r" % (before.text,
-                                                                                after.text))
+    told = [int(n.split()[0]) for n in run.report["notes"] if "came too late" in n]
+    wrong = [after.text for before, after in zip(lines, lines[1:]) if after.seconds < before.seconds]
+    if len(wrong) > sum(told):
+        raise Failure("time order: expected %d late lines got %d, the first %r" % (
+            sum(told), len(wrong), wrong[0]))
 
 
 @case
