@@ -389,22 +389,37 @@ static void steady_churn_needs_nothing_of_the_kernel(void)
 	steady("steady_mixed", 1, 60000, 10000);
 }
 
-static void steady_large(size_t size)
+/* Blocks of one size, one after the other; the longest that one took, in ms. */
+static unsigned long large_one_by_one(int times, size_t size)
 {
-	struct stretch s;
+	unsigned long longest = 0;
 
-	for (int i = 0; i < 120; i++) {
-		unsigned char *p;
+	for (int i = 0; i < times; i++) {
+		unsigned long from = now_ms(), took;
+		unsigned char *p = A.malloc(size);
 
-		if (i == 20)
-			s = begin("steady_large");
-		p = A.malloc(size);
 		CHECK(p);
 		for (size_t b = 0; b < size; b += PAGE)
 			p[b] = 1;
 		A.free(p);
+		took = now_ms() - from;
+		longest = took > longest ? took : longest;
 	}
-	end(&s);
+	return longest;
+}
+
+/* As above: not where the process stood still. */
+static void steady_large(size_t size)
+{
+	unsigned long longest = 0;
+	struct stretch s;
+
+	for (int tries = 0; tries < 5 && (!tries || longest >= 400); tries++) {
+		longest = large_one_by_one(20, size);
+		s = begin("steady_large");
+		longest += large_one_by_one(100, size);
+		end(&s);
+	}
 	CHECK_CALLS(s, 0, 0, 0, 0, 0, 0);
 	CHECK_EQ(s.faults, 0);
 }

@@ -14,6 +14,7 @@
 #include "user/wait.h"
 
 #define POINTS 20000
+#define LEAST 200
 #define RUN_NS 1200000000ULL /* some pieces of the line */
 #define NEAR_NS 5000
 
@@ -31,7 +32,7 @@ static void converted_times_are_right_and_stay(void **state)
 		ring_clock__free(c);
 		skip();
 	}
-	while (clock__now() < end && n < POINTS) {
+	while ((clock__now() < end || n < LEAST) && n < POINTS) {
 		uint64_t before, after;
 
 		ring_clock__adjust(c);
@@ -47,7 +48,6 @@ static void converted_times_are_right_and_stay(void **state)
 		n++;
 		nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 	}
-	assert_true(n > 100);
 	/* The measurement itself may have been interrupted, once. */
 	assert_in_range(off, 0, n / 4);
 	for (i = 0; i < n; i++)
