@@ -32,8 +32,9 @@ struct bed_writer {
 	uint32_t read, told; /* the collector's: the next number that may come; how many came */
 };
 
+static struct ring_clock *the_clock;
+
 static struct {
-	struct ring_clock *clock;
 	struct segment *segment;
 	struct order *order;
 	struct bed_writer writers[BED_WRITERS];
@@ -113,14 +114,30 @@ static void bed__take(void *ctx, const struct rec *r, size_t len)
 	w->told++;
 }
 
+/* For all tests of a program. */
+static int bed__prepare(void **state)
+{
+	(void)state;
+	the_clock = ring_clock__new();
+	if (the_clock)
+		ring_clock__adjust(the_clock);
+	return the_clock ? 0 : -1;
+}
+
+static int bed__tidy(void **state)
+{
+	(void)state;
+	ring_clock__free(the_clock);
+	return 0;
+}
+
 /* A collector, and writers that have not begun; `records` a ring. */
-static void bed__begin(struct ring_clock *clock, uint32_t records, bool drop)
+static void bed__begin(uint32_t records, bool drop)
 {
 	struct segment_opts o = {.ring_bytes = records * sizeof(struct ring_record), .drop = drop};
 
 	memset(&bed, 0, sizeof(bed));
-	bed.clock = clock;
-	bed.segment = segment__new(&o, clock, &bed.fd);
+	bed.segment = segment__new(&o, the_clock, &bed.fd);
 	if (bed.segment)
 		segment__publish(bed.segment);
 	bed.order = order__new(1, bed__take, NULL);

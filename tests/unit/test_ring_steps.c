@@ -44,8 +44,6 @@ static struct {
 	struct timespec stood;
 } steps;
 
-static struct ring_clock *the_clock;
-
 /* In place of libc's. */
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
@@ -157,7 +155,7 @@ static struct bed_writer *writer(unsigned i)
 
 static void begin_new(void)
 {
-	bed__begin(the_clock, 8, true);
+	bed__begin(8, true);
 	writer__begin(writer(0));
 }
 
@@ -359,7 +357,7 @@ static void the_collector_dies_at_any_moment(void **state)
 
 static void begin_waiting(void)
 {
-	bed__begin(the_clock, 8, false);
+	bed__begin(8, false);
 	writer__begin(writer(0));
 	writer__call(writer(0));
 	bed__collect();
@@ -464,20 +462,8 @@ static int prepare(void **state)
 {
 	struct sigaction trap = {.sa_sigaction = steps__trap, .sa_flags = SA_SIGINFO};
 
-	(void)state;
 	sigemptyset(&trap.sa_mask);
-	the_clock = ring_clock__new();
-	if (!the_clock)
-		return -1;
-	ring_clock__adjust(the_clock);
-	return sigaction(SIGTRAP, &trap, NULL);
-}
-
-static int tidy(void **state)
-{
-	(void)state;
-	ring_clock__free(the_clock);
-	return 0;
+	return bed__prepare(state) ?: sigaction(SIGTRAP, &trap, NULL);
 }
 
 int main(void)
@@ -497,5 +483,5 @@ int main(void)
 		cmocka_unit_test(a_fork_at_any_moment),
 	};
 
-	return cmocka_run_group_tests(tests, prepare, tidy);
+	return cmocka_run_group_tests(tests, prepare, bed__tidy);
 }

@@ -17,7 +17,6 @@
 #define CALLS 3000 /* of each life of a writer */
 #define LIVES 4 /* threads, one after the other, of each writer */
 
-static struct ring_clock *the_clock;
 static uint32_t at_work;
 
 static void *live(void *argument)
@@ -79,7 +78,7 @@ static void all_at_once(unsigned close_after)
 static void nothing_is_lost_when_writers_wait(void **state)
 {
 	(void)state;
-	bed__begin(the_clock, 256, false);
+	bed__begin(256, false);
 	all_at_once(0);
 	/* But where this machine kept the collector from running for 100 ms. */
 	if (bed__counts().gave_up_ns) {
@@ -96,7 +95,7 @@ static void what_is_not_told_is_counted(void **state)
 	uint64_t told = 0;
 
 	(void)state;
-	bed__begin(the_clock, 64, true);
+	bed__begin(64, true);
 	all_at_once(0);
 	for (unsigned i = 0; i < WRITERS; i++)
 		told += bed.writers[i].told;
@@ -107,27 +106,11 @@ static void what_is_not_told_is_counted(void **state)
 static void it_is_closed_meanwhile(void **state)
 {
 	(void)state;
-	bed__begin(the_clock, 64, false);
+	bed__begin(64, false);
 	all_at_once(20);
 	for (unsigned i = 0; i < WRITERS; i++)
 		assert_int_equal(bed.writers[i].calls, CALLS * LIVES);
 	bed__end();
-}
-
-static int prepare(void **state)
-{
-	(void)state;
-	the_clock = ring_clock__new();
-	if (the_clock)
-		ring_clock__adjust(the_clock);
-	return the_clock ? 0 : -1;
-}
-
-static int tidy(void **state)
-{
-	(void)state;
-	ring_clock__free(the_clock);
-	return 0;
 }
 
 int main(void)
@@ -138,5 +121,5 @@ int main(void)
 		cmocka_unit_test(it_is_closed_meanwhile),
 	};
 
-	return cmocka_run_group_tests(tests, prepare, tidy);
+	return cmocka_run_group_tests(tests, bed__prepare, bed__tidy);
 }
