@@ -2,36 +2,17 @@
 /*
  * A program with the probes otel_memory:alloc and otel_memory:free of its own: of every tenth block,
  * and only as long as somebody listens. Arguments of the probes are in registers, in
- * memory and a constant. Their place is a nop of one byte: a longer one would be made a call by newer
- * kernels, which overwrites the red zone. Argument: blocks.
+ * memory and a constant. Argument: blocks.
  */
+#include "probe.h"
 #include "prog.h"
 
 #define EACH 10
 
-/* The kernel counts listeners here. */
-volatile unsigned short alloc_semaphore __attribute__((section(".probes"), used));
-volatile unsigned short free_semaphore __attribute__((section(".probes"), used));
+PROBE_SEMAPHORE(alloc_semaphore);
+PROBE_SEMAPHORE(free_semaphore);
 
-#define PROBE(name, args)                                                           \
-	"990: nop\n"                                                                \
-	".pushsection .note.stapsdt, \"\", \"note\"\n"                              \
-	".balign 4\n"                                                               \
-	".4byte 992f - 991f, 994f - 993f, 3\n"                                      \
-	"991: .asciz \"stapsdt\"\n"                                                 \
-	"992: .balign 4\n"                                                          \
-	"993: .8byte 990b, _.stapsdt.base, " name "_semaphore\n"                    \
-	".asciz \"otel_memory\", \"" name "\", \"" args "\"\n"                      \
-	"994: .balign 4\n"                                                          \
-	".popsection\n"                                                             \
-	".ifndef _.stapsdt.base\n"                                                  \
-	".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n" \
-	".weak _.stapsdt.base\n"                                                    \
-	".hidden _.stapsdt.base\n"                                                  \
-	"_.stapsdt.base: .space 1\n"                                                \
-	".size _.stapsdt.base, 1\n"                                                 \
-	".popsection\n"                                                             \
-	".endif\n"
+#define OTEL(name, args) PROBE("otel_memory", name, name "_semaphore", args)
 
 static PROG_NOINLINE void *take(uint64_t size, bool sampled)
 {
@@ -41,7 +22,7 @@ static PROG_NOINLINE void *take(uint64_t size, bool sampled)
 	if (!block)
 		prog__die("malloc");
 	if (sampled && alloc_semaphore)
-		__asm__ volatile(PROBE("alloc", "8@%0 8@%1 -8@%2")
+		__asm__ volatile(OTEL("alloc", "8@%0 8@%1 -8@%2")
 				 :
 				 : "r"(block), "m"(in_memory), "r"(EACH * size));
 	return block;
@@ -50,7 +31,7 @@ static PROG_NOINLINE void *take(uint64_t size, bool sampled)
 static PROG_NOINLINE void give(void *block, bool sampled)
 {
 	if (sampled && free_semaphore)
-		__asm__ volatile(PROBE("free", "8@%0") : : "r"(block));
+		__asm__ volatile(OTEL("free", "8@%0") : : "r"(block));
 	free(block);
 }
 
@@ -60,7 +41,7 @@ static PROG_NOINLINE void take_constant(void)
 	static char block[64];
 
 	if (alloc_semaphore)
-		__asm__ volatile(PROBE("alloc", "8@%0 4@$64 8@$64") : : "r"(block));
+		__asm__ volatile(OTEL("alloc", "8@%0 4@$64 8@$64") : : "r"(block));
 }
 
 int main(int argc, char **argv)
