@@ -64,6 +64,25 @@ static void expect_error(const char *text, unsigned line, unsigned column, const
 	assert_int_equal(e.column, column);
 }
 
+struct wrong {
+	const char *text;
+	unsigned column;
+	const char *message;
+};
+
+/* Each of them, behind the same words. */
+static void expect_errors(const char *before, const struct wrong *wrong, size_t n)
+{
+	char text[200];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(text, sizeof(text), "%s%s", before, wrong[i].text);
+		expect_error(text, 1, (unsigned)strlen(before) + wrong[i].column, wrong[i].message);
+	}
+}
+#define EXPECT_ERRORS(before, wrong) \
+	expect_errors(before, wrong, sizeof(wrong) / sizeof((wrong)[0]))
+
 static struct contract *accept(const char *text)
 {
 	struct contract_error e;
@@ -211,134 +230,113 @@ static void a_rule_is_what_was_written(void **state)
 
 static void errors_say_where_and_what(void **state)
 {
+	static const struct wrong wrong[] = {
+		{"rul a: x", 1, "expected \"rule\", \"param\", \"phase\" or \"include\", got \"rul\""},
+		{"rule", 5, "expected the name of a rule, got the end"},
+		{"rule : each", 6, "expected the name of a rule, got \":\""},
+		{"rule a each", 8, "expected \":\" behind the name of the rule, got \"each\""},
+		{"rule a: all malloc", 9,
+		 "expected \"each\", \"first\", \"never\", \"always\", \"exactly\" or \"at\", got \"all\""},
+		{"rule a: at 3 mmap", 12, "expected \"most\" or \"least\" behind \"at\", got \"3\""},
+		{"rule a: each 3", 14,
+		 "expected a subject (malloc, call, mmap, fault, process, ...), got \"3\""},
+		{"rule a: each quux: nothing", 14, "expected a subject"},
+		{"rule a: each malloc, mmap: nothing", 22,
+		 "calls, events and processes cannot be subjects together"},
+		{"rule a: each malloc outside: nothing", 21,
+		 "\"outside\" is said of events (mmap, fault, ...)"},
+		{"rule a: each malloc in warm: nothing", 24,
+		 "expected \"phase\" behind \"in\", got \"warm\""},
+		{"rule a: each malloc in phase 3: nothing", 30,
+		 "expected the name of a phase, got \"3\""},
+		{"rule a: each malloc in phase aaaaaaaaaaaaaaaaaaaaaaaa: nothing", 30,
+		 "the name of a phase has 23 characters at most"},
+		{"rule a: each malloc nothing", 21,
+		 "expected \":\" before what is needed, got \"nothing\""},
+		{"rule a: each process: size < 1", 23,
+		 "\"size\" is a fact of a call, not of a process"},
+		{"rule a: each mmap: major", 20, "\"major\" is a fact of a fault, not of this event"},
+		{"rule a: each fault: grown = 1", 21,
+		 "\"grown\" is a fact of a system call, not of a fault"},
+		{"rule a: each mmap: nothing", 20, "\"nothing\" is said of calls and processes"},
+		{"rule a: each mmap: nothing else", 20,
+		 "\"nothing else\" is said of calls and processes"},
+		{"rule a: at most 3K mmap", 17, "expected a plain number"},
+		{"rule a: at most 3 process", 19,
+		 "processes are not counted; expected calls or events"},
+		{"rule a: never malloc rule a: never free", 27,
+		 "a second rule \"a\"; the first is at c:1"},
+		{"param 3 = 1", 7, "expected the name of a parameter, got \"3\""},
+		{"param x 1", 9, "expected \"=\" behind the name of the parameter, got \"1\""},
+		{"param x = size", 11, "expected a number, got \"size\": there are no facts here"},
+		{"param x = 1 param x = 2", 19, "a second parameter \"x\""},
+		{"phase p 3", 9,
+		 "expected \"after\" or \"at\" behind the name of the phase, got \"3\""},
+		{"phase p at 3", 12, "expected \"probe\" behind \"at\", got \"3\""},
+		{"phase p at probe app", 18,
+		 "expected a probe of the program's own, \"provider:name\", got \"app\""},
+		{"phase p at probe \"app\"", 18,
+		 "expected a probe of the program's own, \"provider:name\", got"},
+		{"phase p at probe \"a:b\" phase p after 1 call", 30,
+		 "a second beginning of phase \"p\""},
+		{"phase p after 0 call", 15, "expected a plain number, 1 or more"},
+		{"phase p after 1 mmap", 17, "expected calls to count (call, malloc, release, ...)"},
+		{"phase p after 1 call phase p after 2 call", 28, "a second beginning of phase \"p\""},
+		{"include x", 9, "expected the path of a file in quotes, got \"x\""},
+		{"include \"\"", 9, "not the path of a file"},
+		{"include \"gone\"", 9, "cannot read \"gone\": No such file or directory"},
+		{"include \"c\"", 9, "more than 64 files: does one include itself?"},
+		{"include \"x", 9, "the string does not end on its line; expected \""},
+		{"rule a: each malloc; nothing", 20, "a character that has no meaning here"},
+	};
+
 	(void)state;
-	expect_error("rul a: x", 1, 1,
-		     "expected \"rule\", \"param\", \"phase\" or \"include\", got \"rul\"");
-	expect_error("rule", 1, 5, "expected the name of a rule, got the end");
-	expect_error("rule : each", 1, 6, "expected the name of a rule, got \":\"");
-	expect_error("rule a each", 1, 8, "expected \":\" behind the name of the rule, got \"each\"");
-	expect_error(
-		"rule a: all malloc", 1, 9,
-		"expected \"each\", \"first\", \"never\", \"always\", \"exactly\" or \"at\", got \"all\"");
-	expect_error("rule a: at 3 mmap", 1, 12,
-		     "expected \"most\" or \"least\" behind \"at\", got \"3\"");
+	EXPECT_ERRORS("", wrong);
 	expect_error("rule a:\n  each mallok: nothing", 2, 8,
 		     "\"mallok\" is not a subject; did you mean \"malloc\"?");
-	expect_error("rule a: each 3", 1, 14,
-		     "expected a subject (malloc, call, mmap, fault, process, ...), got \"3\"");
-	expect_error("rule a: each quux: nothing", 1, 14, "expected a subject");
-	expect_error("rule a: each malloc, mmap: nothing", 1, 22,
-		     "calls, events and processes cannot be subjects together");
-	expect_error("rule a: each malloc outside: nothing", 1, 21,
-		     "\"outside\" is said of events (mmap, fault, ...)");
-	expect_error("rule a: each malloc in warm: nothing", 1, 24,
-		     "expected \"phase\" behind \"in\", got \"warm\"");
-	expect_error("rule a: each malloc in phase 3: nothing", 1, 30,
-		     "expected the name of a phase, got \"3\"");
-	expect_error("rule a: each malloc in phase aaaaaaaaaaaaaaaaaaaaaaaa: nothing", 1, 30,
-		     "the name of a phase has 23 characters at most");
-	expect_error("rule a: each malloc nothing", 1, 21,
-		     "expected \":\" before what is needed, got \"nothing\"");
-	expect_error("rule a: each malloc: sise < 1", 1, 22,
-		     "\"sise\" is not a fact; did you mean \"size\"?");
-	expect_error("rule a: each malloc: live < 1", 1, 22,
-		     "\"live\" is a fact of a process, not of a call");
-	expect_error("rule a: each process: size < 1", 1, 23,
-		     "\"size\" is a fact of a call, not of a process");
-	expect_error("rule a: each mmap: major", 1, 20,
-		     "\"major\" is a fact of a fault, not of this event");
-	expect_error("rule a: each fault: grown = 1", 1, 21,
-		     "\"grown\" is a fact of a system call, not of a fault");
-	expect_error("rule a: each malloc: xyzzy", 1, 22,
-		     "expected a value or a condition, got \"xyzzy\"");
-	expect_error("rule a: each malloc: )", 1, 22, "expected a value or a condition, got \")\"");
-	expect_error("rule a: each malloc: size", 1, 22,
-		     "expected a condition, got a size; compare it with something");
-	expect_error("rule a: each malloc: not size", 1, 26, "expected a condition, got a size");
-	expect_error("rule a: each malloc: moved = 1", 1, 22,
-		     "expected a number, a size or a time, got a condition");
-	expect_error("rule a: each malloc: 1 < moved", 1, 26,
-		     "expected a number, a size or a time, got a condition");
-	expect_error("rule a: each malloc: -moved = 1", 1, 23,
-		     "expected a number, a size or a time, got a condition");
-	expect_error("rule a: each malloc: moved + 1 = 1", 1, 22,
-		     "expected a number, a size or a time, got a condition");
-	expect_error("rule a: each malloc: moved * 1 = 1", 1, 22,
-		     "expected a number, a size or a time, got a condition");
-	expect_error("rule a: each malloc: size > 10 ms", 1, 29,
-		     "a size and a time do not go together");
-	expect_error("rule a: each malloc: time < 10", 1, 29,
-		     "a time and a number without a unit; expected ns, us, ms or s");
-	expect_error("rule a: each malloc: 1 < 2 < 3", 1, 28,
-		     "a second comparison; expected \"and\", \",\" or the end");
-	expect_error("rule a: each malloc: (moved", 1, 28,
-		     "expected \")\" to close the parenthesis, got the end");
-	expect_error("rule a: each malloc: 2K mmap", 1, 22,
-		     "expected a plain number of \"mmap\", got a size");
-	expect_error("rule a: each malloc: exactly 2 time", 1, 32,
-		     "expected what is counted (mmap, faults, ...), got a time");
-	expect_error("rule a: each malloc: exactly 2", 1, 31,
-		     "expected what is counted (mmap, faults, ...), got the end");
-	expect_error("rule a: each malloc: exactly mmap", 1, 30,
-		     "expected a number or a parameter, got \"mmap\"");
-	expect_error("rule a: each malloc: no mmup", 1, 25,
-		     "\"mmup\" is not a fact; did you mean \"mmap\"?");
-	expect_error("rule a: each mmap: nothing", 1, 20,
-		     "\"nothing\" is said of calls and processes");
-	expect_error("rule a: each mmap: nothing else", 1, 20,
-		     "\"nothing else\" is said of calls and processes");
-	expect_error("rule a: each malloc: size < $x", 1, 29,
-		     "no parameter \"x\"; expected \"param x = ...\" before");
-	expect_error("rule a: each malloc: log 2", 1, 26,
-		     "expected \"(\" behind the name of a function, got \"2\"");
-	expect_error("rule a: each malloc: log(1, 2) < 1", 1, 26,
-		     "the base of a logarithm: expected a number above 1");
-	expect_error("rule a: each malloc: log(size, 2) < 1", 1, 26, "the base of a logarithm");
-	expect_error("rule a: each malloc: log(2) < 1", 1, 27,
-		     "expected \",\" before the next argument, got \")\"");
-	expect_error("rule a: each malloc: abs(2, 1) < 1", 1, 27,
-		     "expected \")\" behind the last argument, got \",\"");
-	expect_error("rule a: each malloc: size / 0 < 1", 1, 29, "division by zero");
-	expect_error("rule a: at most 3K mmap", 1, 17, "expected a plain number");
-	expect_error("rule a: at most 3 process", 1, 19,
-		     "processes are not counted; expected calls or events");
-	expect_error("rule a: never malloc rule a: never free", 1, 27,
-		     "a second rule \"a\"; the first is at c:1");
-	expect_error("param 3 = 1", 1, 7, "expected the name of a parameter, got \"3\"");
-	expect_error("param x 1", 1, 9, "expected \"=\" behind the name of the parameter, got \"1\"");
-	expect_error("param x = size", 1, 11,
-		     "expected a number, got \"size\": there are no facts here");
-	expect_error("param x = 1 param x = 2", 1, 19, "a second parameter \"x\"");
-	expect_error("phase p 3", 1, 9,
-		     "expected \"after\" or \"at\" behind the name of the phase, got \"3\"");
-	expect_error("phase p at 3", 1, 12, "expected \"probe\" behind \"at\", got \"3\"");
-	expect_error("phase p at probe app", 1, 18,
-		     "expected a probe of the program's own, \"provider:name\", got \"app\"");
-	expect_error("phase p at probe \"app\"", 1, 18,
-		     "expected a probe of the program's own, \"provider:name\", got");
-	expect_error("phase p at probe \"a:b\" phase p after 1 call", 1, 30,
-		     "a second beginning of phase \"p\"");
-	expect_error("phase p after 0 call", 1, 15, "expected a plain number, 1 or more");
-	expect_error("phase p after 1 mmap", 1, 17,
-		     "expected calls to count (call, malloc, release, ...)");
-	expect_error("phase p after 1 call phase p after 2 call", 1, 28,
-		     "a second beginning of phase \"p\"");
-	expect_error("include x", 1, 9, "expected the path of a file in quotes, got \"x\"");
-	expect_error("include \"\"", 1, 9, "not the path of a file");
-	expect_error("include \"gone\"", 1, 9, "cannot read \"gone\": No such file or directory");
-	expect_error("include \"c\"", 1, 9, "more than 64 files: does one include itself?");
-	expect_error("rule a: each malloc: size < 3Q", 1, 30,
-		     "not a unit; expected B, K, M, G, page, pages, ns, us, ms or s");
-	expect_error("rule a: each malloc: size < 3.", 1, 29, "expected digits behind the point");
-	expect_error("include \"x", 1, 9, "the string does not end on its line; expected \"");
-	expect_error("rule a: each malloc: size == 3", 1, 27, "expected \"=\", which compares");
-	expect_error("rule a: each malloc: !moved", 1, 22,
-		     "expected \"!=\"; a condition is denied by \"not\"");
-	expect_error("rule a: each malloc: size < $", 1, 29,
-		     "expected the name of a parameter behind \"$\"");
-	expect_error("rule a: each malloc; nothing", 1, 20, "a character that has no meaning here");
-	expect_error("rule a: each malloc: size < 12345678901234567890123456789012345678901", 1, 29,
-		     "a number of more than 40 digits");
+}
+
+static void errors_in_conditions(void **state)
+{
+	static const struct wrong wrong[] = {
+		{"sise < 1", 1, "\"sise\" is not a fact; did you mean \"size\"?"},
+		{"live < 1", 1, "\"live\" is a fact of a process, not of a call"},
+		{"xyzzy", 1, "expected a value or a condition, got \"xyzzy\""},
+		{")", 1, "expected a value or a condition, got \")\""},
+		{"size", 1, "expected a condition, got a size; compare it with something"},
+		{"not size", 5, "expected a condition, got a size"},
+		{"moved = 1", 1, "expected a number, a size or a time, got a condition"},
+		{"1 < moved", 5, "expected a number, a size or a time, got a condition"},
+		{"-moved = 1", 2, "expected a number, a size or a time, got a condition"},
+		{"moved + 1 = 1", 1, "expected a number, a size or a time, got a condition"},
+		{"moved * 1 = 1", 1, "expected a number, a size or a time, got a condition"},
+		{"size > 10 ms", 8, "a size and a time do not go together"},
+		{"time < 10", 8, "a time and a number without a unit; expected ns, us, ms or s"},
+		{"1 < 2 < 3", 7, "a second comparison; expected \"and\", \",\" or the end"},
+		{"(moved", 7, "expected \")\" to close the parenthesis, got the end"},
+		{"2K mmap", 1, "expected a plain number of \"mmap\", got a size"},
+		{"exactly 2 time", 11, "expected what is counted (mmap, faults, ...), got a time"},
+		{"exactly 2", 10, "expected what is counted (mmap, faults, ...), got the end"},
+		{"exactly mmap", 9, "expected a number or a parameter, got \"mmap\""},
+		{"no mmup", 4, "\"mmup\" is not a fact; did you mean \"mmap\"?"},
+		{"size < $x", 8, "no parameter \"x\"; expected \"param x = ...\" before"},
+		{"log 2", 5, "expected \"(\" behind the name of a function, got \"2\""},
+		{"log(1, 2) < 1", 5, "the base of a logarithm: expected a number above 1"},
+		{"log(size, 2) < 1", 5, "the base of a logarithm"},
+		{"log(2) < 1", 6, "expected \",\" before the next argument, got \")\""},
+		{"abs(2, 1) < 1", 6, "expected \")\" behind the last argument, got \",\""},
+		{"size / 0 < 1", 8, "division by zero"},
+		{"size < 3Q", 9, "not a unit; expected B, K, M, G, page, pages, ns, us, ms or s"},
+		{"size < 3.", 8, "expected digits behind the point"},
+		{"size == 3", 6, "expected \"=\", which compares"},
+		{"!moved", 1, "expected \"!=\"; a condition is denied by \"not\""},
+		{"size < $", 8, "expected the name of a parameter behind \"$\""},
+		{"size < 12345678901234567890123456789012345678901", 8,
+		 "a number of more than 40 digits"},
+	};
+
+	(void)state;
+	EXPECT_ERRORS("rule a: each malloc: ", wrong);
 }
 
 static void the_line_is_shown(void **state)
@@ -432,6 +430,7 @@ int main(void)
 		cmocka_unit_test(a_phase_begins_at_a_probe),
 		cmocka_unit_test(a_rule_is_what_was_written),
 		cmocka_unit_test(errors_say_where_and_what),
+		cmocka_unit_test(errors_in_conditions),
 		cmocka_unit_test(the_line_is_shown),
 		cmocka_unit_test(what_is_too_deep_is_refused),
 		cmocka_unit_test(parameters_come_from_outside),
