@@ -247,31 +247,6 @@ static inline double load_fast(const struct insn *in, const struct sight *s)
 	return fact__value(in, s);
 }
 
-/* The operations that they are made of most, likewise. */
-static inline double operate_fast(unsigned op, double a, double b)
-{
-	switch (op) {
-	case OP_ADD:
-		return a + b;
-	case OP_SUBTRACT:
-		return a - b;
-	case OP_MULTIPLY:
-		return a * b;
-	case OP_DIVIDE:
-		return b == 0 ? NAN : a / b;
-	case OP_LESS:
-		return a < b ? 1 : a >= b ? 0 : NAN;
-	case OP_LESS_EQUAL:
-		return a <= b ? 1 : a > b ? 0 : NAN;
-	case OP_MORE:
-		return a > b ? 1 : a <= b ? 0 : NAN;
-	case OP_MORE_EQUAL:
-		return a >= b ? 1 : a < b ? 0 : NAN;
-	default:
-		return operate((enum opcode)op, a, b);
-	}
-}
-
 static double eval_chain(const struct program *p, const struct sight *s)
 {
 	const struct insn *in = p->code, *end = in + p->count;
@@ -279,7 +254,7 @@ static double eval_chain(const struct program *p, const struct sight *s)
 
 	for (; in < end; in++) {
 		if (in->op == OP_LOAD_WITH)
-			value = operate_fast(in->with, load_fast(in, s), in->value);
+			value = operate(in->with, load_fast(in, s), in->value);
 		else if (in->op == OP_LOAD)
 			value = load_fast(in, s);
 		else
@@ -307,7 +282,7 @@ static double eval_stack(const struct program *p, const struct sight *s)
 			*++top = load_fast(in, s);
 			break;
 		case OP_LOAD_WITH:
-			*++top = operate_fast(in->with, load_fast(in, s), in->value);
+			*++top = operate(in->with, load_fast(in, s), in->value);
 			break;
 		case OP_SKIP_IF_FALSE:
 			if (*top == 0)
@@ -322,12 +297,12 @@ static double eval_stack(const struct program *p, const struct sight *s)
 			if (top < stack + 1 + (in->op >= OP_ADD && in->op != OP_WITH))
 				return NAN;
 			if (in->op == OP_WITH) {
-				*top = operate_fast(in->with, *top, in->value);
+				*top = operate(in->with, *top, in->value);
 			} else if (in->op >= OP_ADD) {
 				top--;
-				*top = operate_fast(in->op, top[0], top[1]);
+				*top = operate(in->op, top[0], top[1]);
 			} else {
-				*top = operate((enum opcode)in->op, *top, 0);
+				*top = operate(in->op, *top, 0);
 			}
 		}
 	return *top;

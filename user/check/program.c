@@ -79,29 +79,11 @@ static double logical(enum opcode op, double a, double b)
 	return isnan(a) || isnan(b) ? NAN : !decides;
 }
 
-static double compare(enum opcode op, double a, double b)
+/* fmin and fmax would drop a NaN. */
+double operate_rarely(enum opcode op, double a, double b)
 {
-	if (isnan(a) || isnan(b))
-		return NAN;
-	switch (op) {
-	case OP_EQUAL:
-		return a == b;
-	case OP_UNEQUAL:
-		return a != b;
-	case OP_LESS:
-		return a < b;
-	case OP_LESS_EQUAL:
-		return a <= b;
-	case OP_MORE:
-		return a > b;
-	default:
-		return a >= b;
-	}
-}
+	bool unknown = isnan(a) || isnan(b);
 
-/* NaN is carried on, by fmin and fmax too, which would drop it. */
-double operate(enum opcode op, double a, double b)
-{
 	switch (op) {
 	case OP_NEGATE:
 		return -a;
@@ -111,16 +93,12 @@ double operate(enum opcode op, double a, double b)
 		return fabs(a);
 	case OP_PAGES:
 		return ceil(a / PAGE);
-	case OP_ADD:
-		return a + b;
-	case OP_SUBTRACT:
-		return a - b;
-	case OP_MULTIPLY:
-		return a * b;
-	case OP_DIVIDE:
-		return b == 0 ? NAN : a / b;
 	case OP_MODULO:
 		return b == 0 ? NAN : fmod(a, b);
+	case OP_EQUAL:
+		return unknown ? NAN : a == b;
+	case OP_UNEQUAL:
+		return unknown ? NAN : a != b;
 	case OP_AND:
 	case OP_OR:
 		return logical(op, a, b);
@@ -128,10 +106,10 @@ double operate(enum opcode op, double a, double b)
 		/* Of nothing at all a law of growth says no more than of its beginning. */
 		return isnan(b) ? NAN : b <= 1 ? 0 : log(b) / log(a);
 	case OP_MIN:
-		return isnan(a) || isnan(b) ? NAN : fmin(a, b);
+		return unknown ? NAN : fmin(a, b);
 	case OP_MAX:
-		return isnan(a) || isnan(b) ? NAN : fmax(a, b);
+		return unknown ? NAN : fmax(a, b);
 	default:
-		return compare(op, a, b);
+		return NAN;
 	}
 }

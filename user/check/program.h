@@ -6,6 +6,7 @@
 #ifndef MEMTRACE_CHECK_PROGRAM_H
 #define MEMTRACE_CHECK_PROGRAM_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,6 +76,32 @@ void program__free(struct program *p);
 typedef bool fact_known_fn(const struct insn *load);
 int program__shorten(const struct program *p, fact_known_fn *is_zero, struct program *out);
 
-double operate(enum opcode op, double a, double b);
+/* Those operations that rules are seldom made of: for operate(). */
+double operate_rarely(enum opcode op, double a, double b);
+
+/* An operation on one or two values. NaN, what is not known, is carried on. */
+static inline double operate(enum opcode op, double a, double b)
+{
+	switch (op) {
+	case OP_ADD:
+		return a + b;
+	case OP_SUBTRACT:
+		return a - b;
+	case OP_MULTIPLY:
+		return a * b;
+	case OP_DIVIDE:
+		return b == 0 ? NAN : a / b;
+	case OP_LESS:
+		return a < b ? 1 : a >= b ? 0 : NAN;
+	case OP_LESS_EQUAL:
+		return a <= b ? 1 : a > b ? 0 : NAN;
+	case OP_MORE:
+		return a > b ? 1 : a <= b ? 0 : NAN;
+	case OP_MORE_EQUAL:
+		return a >= b ? 1 : a < b ? 0 : NAN;
+	default:
+		return operate_rarely(op, a, b);
+	}
+}
 
 #endif /* MEMTRACE_CHECK_PROGRAM_H */
