@@ -188,6 +188,23 @@ static void what_comes_in_order_is_kept_tightly(void **state)
 	assert_int_equal(blocks__memory(&tree[0]), 0);
 }
 
+/* As a break goes up below a block that has a mapping to itself; and from place to place, as heaps of threads do. */
+static void what_comes_in_order_below_others_is_kept_tightly(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	put(0, PLACES - 1, GRAIN, 0);
+	for (i = 0; i < PLACES - 1; i++)
+		put(0, i, GRAIN, i);
+	for (i = 0; i < PLACES; i++)
+		put(1, i % 8 * (PLACES / 8) + i / 8, GRAIN, i);
+	assert_same(0);
+	assert_same(1);
+	assert_true(blocks__memory(&tree[0]) < PLACES * 30);
+	assert_true(blocks__memory(&tree[1]) < PLACES * 30);
+}
+
 /* Nodes at the lower end that go and come again. */
 static void what_was_emptied_is_filled_again(void **state)
 {
@@ -277,6 +294,7 @@ int main(void)
 		TEST(an_empty_tree_holds_nothing),
 		TEST(it_is_what_the_arrays_are),
 		TEST(what_comes_in_order_is_kept_tightly),
+		TEST(what_comes_in_order_below_others_is_kept_tightly),
 		TEST(what_was_emptied_is_filled_again),
 		TEST(trees_that_share_nodes_do_not_see_each_other),
 		TEST(a_shared_tree_costs_a_reference),

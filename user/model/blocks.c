@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAP = 32, JOINED = 28, SPARSE = 14 };
+enum { CAP = 32, JOINED = 28, SPARSE = 14, NEAR = 2 };
 
 struct block_node {
 	uint32_t refs; /* trees and nodes that have it */
@@ -142,19 +142,22 @@ static void node__remove(struct block_node *n, unsigned i, unsigned level)
 
 /*
  * Split the full child i, which must be owned; there is room in the parent. Allocations go
- * up in the break and down in mappings: who fills a node at one end leaves it full.
+ * up in the break and down in mappings: who fills a node near one end leaves it full. Not only at the end:
+ * above all that a growing heap has made there often is a block that has a mapping to itself.
  */
 static int inner__split(struct inner *parent, unsigned i, unsigned level, uint64_t addr)
 {
 	struct block_node *left = parent->child[i], *right = node__new(level);
-	unsigned keep = CAP / 2;
+	unsigned keep = keys__rank(left->key, CAP, addr);
 
 	if (!right)
 		return -ENOMEM;
-	if (addr > left->key[CAP - 1])
+	if (keep == CAP)
 		keep = CAP - 1;
-	else if (addr < left->key[0])
+	else if (!keep)
 		keep = 1;
+	else if (keep > NEAR && keep < CAP - NEAR)
+		keep = CAP / 2;
 	node__copy(right, 0, left, keep, CAP - keep, level);
 	right->n = CAP - keep;
 	left->n = keep;
