@@ -16,6 +16,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import statistics
@@ -185,6 +186,83 @@ def checked(count, argv, preload, contract):
         return results[False], results[True]
 
     return summed([one(i) for i in range(count + 1)][1:])
+
+
+def output(argv):
+    """What a command says, which must end well."""
+    done = subprocess.run([str(a) for a in argv], env=harness.ENV, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    expect("exit status of %s (%s)" % (" ".join(done.args), done.stderr.decode(errors="replace")),
+           done.returncode, 0)
+    return done.stdout.decode(errors="replace")
+
+
+def result_of(text):
+    """What a program says of its phase, among other output."""
+    found = [json.loads(line) for line in text.splitlines() if line.startswith('{"seconds"')]
+    expect("results", len(found), 1)
+    return found[0]
+
+
+def alone(argv):
+    """A program by itself."""
+    return result_of(output([os.path.join(BENCH, argv[0]), *argv[1:]]))
+
+
+def by_rings(argv):
+    """Launched under trace, every call handed over with its stack."""
+    path = harness.numbered("rings-%d.json")
+    result = result_of(output(
+        [harness.MEMTRACE, "-q", "--heap=ring", "--json=" + path, "--",
+         os.path.join(BENCH, argv[0]), *argv[1:]]))
+    report = load_report(path)
+    os.unlink(path)
+    expect("plane", report["processes"][0]["heap_plane"], "ring")
+    expect_at_least("calls", report["events"]["by_kind"]["heap"]["delivered"], result["count"])
+    return result
+
+
+def by_heaptrack(argv):
+    path = harness.numbered("heaptrack-%d")
+    result = result_of(output(
+        ["heaptrack", "-r", "-o", path, os.path.join(BENCH, argv[0]), *argv[1:]]))
+    for name in glob.glob(path + "*"):
+        os.unlink(name)
+    return result
+
+
+def launched(count, argv, how):
+    """Pairs of a program by itself and the same launched under a tracer: other processes."""
+    pairs = []
+    for number in range(count + 1):
+        sides = [alone, how]
+        results = {side: side(argv) for side in (sides if number % 2 else sides[::-1])}
+        pairs.append((results[alone], results[how]))
+    return summed(pairs[1:])
+
+
+def added_ns(result):
+    """Wall time that tracing adds to an operation, the median of the pairs."""
+    return statistics.median((b["seconds"] - a["seconds"]) / a["count"] * 1e9
+                             for a, b in result.pairs)
+
+
+def collector_ns(argv, pairs_of):
+    """CPU time of memtrace's own for an event: by two lengths of a program, whose own is taken off."""
+    def spent(pairs):
+        path = harness.numbered("collector-%d.json")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = result_of(output(
+            [harness.MEMTRACE, "-q", "--heap=ring", "--json=" + path, "--",
+             os.path.join(BENCH, argv[0]), *argv[1:], str(pairs)]))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        report = load_report(path)
+        os.unlink(path)
+        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime -
+                result["cpu"] * 1.05, report["events"]["by_kind"]["heap"]["delivered"])
+
+    (less, few), (more, many) = (spent(pairs) for pairs in pairs_of)
+    return (more - less) / (many - few) * 1e9
 
 
 def idle():
