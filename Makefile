@@ -303,12 +303,18 @@ $(O)/bench/%: tests/bench/%.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) $(DEPFLAGS) -o $@ $< $(prog_flags)
 
-# It looks into the allocator that it measures.
-$(O)/bench/sampled: tests/bench/sampled.c $(MT_OBJ_static) $(O)/.config
+# What samples cost: the allocator, or the agent, that is traced by itself.
+SAMPLED_mtalloc := $(MT_OBJ_shared)
+SAMPLED_agent := $(AGENT_OBJ)
+SAMPLED_CFLAGS_agent := -DSAMPLED_AGENT
+$(O)/bench/sampled: $(O)/bench/sampled-mtalloc.so $(O)/bench/sampled-agent.so
+$(O)/bench/sampled-mtalloc.so: $(MT_OBJ_shared)
+$(O)/bench/sampled-agent.so: $(AGENT_OBJ)
+$(O)/bench/sampled-%.so: tests/bench/sampled/preload.c $(O)/.config
 	$(call say,BENCH,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -O2 -fno-builtin -Ilib/mtalloc $(DEPFLAGS) -o $@ $< \
-		$(MT_OBJ_static)
+	$(Q)$(CC) $(AGENT_CFLAGS) $(SAMPLED_CFLAGS_$*) -Ilib/mtalloc $(DEPFLAGS) -shared -Wl,-z,relro,-z,now \
+		-Wl,-Bsymbolic -o $@ $(SAMPLED_$*) $<
 
 # They measure what is in the library.
 $(O)/bench/walk $(O)/bench/check: $(O)/bench/%: tests/bench/%.c $(O)/libmemtrace.a $(O)/.config

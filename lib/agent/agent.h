@@ -74,7 +74,7 @@ enum next_index {
 };
 
 /* The functions behind ours; NULL: not looked up yet. */
-extern void *_next[NEXT_COUNT];
+extern void *_next[NEXT_COUNT] __attribute__((visibility("hidden")));
 
 /* Look one up. NULL: nobody defines it. */
 void *next__find(enum next_index which);
@@ -92,6 +92,9 @@ void *next__find_for(enum next_index which, const void *caller);
 /* Whether the allocator itself defines this C++ operator. */
 bool next__is_allocators(enum next_index which);
 
+/* Whether malloc, free, calloc and realloc are found, and call none of the family by their public names. */
+bool next__is_leaf(void);
+
 /* Our own malloc and free. */
 const void *agent__malloc(void);
 const void *agent__free(void);
@@ -99,6 +102,8 @@ const void *agent__free(void);
 /* Blocks for those who call while the lookup of malloc is under way. */
 void *arena__take(size_t size);
 bool arena__has(const void *p);
+/* The frees of all of them are to come by. */
+void arena__watch(void);
 size_t arena__size(const void *p);
 
 #endif /* MEMTRACE_AGENT_H */

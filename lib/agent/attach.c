@@ -90,6 +90,8 @@ static int map_segment(struct producer *p, const struct ring_welcome *w, int fd)
 		sys__call(SYS_munmap, at, bytes, 0);
 		return -EPROTO;
 	}
+	p->leaf = next__is_leaf();
+	arena__watch();
 	h = (struct ring_header *)at;
 	h->mapped_bytes = bytes;
 	__atomic_store_n(&h->mapped_at, (uint64_t)at, __ATOMIC_RELEASE);

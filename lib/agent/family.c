@@ -81,13 +81,23 @@ static unsigned failed(const void *p, size_t size)
 		call__end(t);                                                            \
 	} while (0)
 
-void *agent_malloc(size_t size)
+/* The rest of what may pass: it is not to save registers for that. */
+#define REST __attribute__((noinline)) static
+
+REST void *malloc_rest(size_t size)
 {
 	malloc_fn *next = NEXT(malloc, malloc_fn *);
 
 	if (PRODUCER_UNLIKELY(!next))
 		return arena__take(size);
 	TELL_MADE(HEAP_MALLOC, size, 0, next(size));
+}
+
+void *agent_malloc(size_t size)
+{
+	if (PRODUCER_LIKELY(call__passes(producer__self(), size)))
+		return ((malloc_fn *)_next[NEXT_malloc])(size);
+	return malloc_rest(size);
 }
 
 static inline __attribute__((always_inline)) void free_by(free_fn *next, void *p)
@@ -98,9 +108,17 @@ static inline __attribute__((always_inline)) void free_by(free_fn *next, void *p
 	TELL_FREED(HEAP_FREE, p, 0, 0, next(p));
 }
 
-void agent_free(void *p)
+REST void free_rest(void *p)
 {
 	free_by(NEXT(free, free_fn *), p);
+}
+
+void agent_free(void *p)
+{
+	if (PRODUCER_LIKELY(call__frees_unsampled(p)))
+		((free_fn *)_next[NEXT_free])(p);
+	else
+		free_rest(p);
 }
 
 /* Of old: as free. */
@@ -109,7 +127,7 @@ void agent_cfree(void *p)
 	free_by(NEXT(cfree, free_fn *) ?: NEXT(free, free_fn *), p);
 }
 
-void *agent_calloc(size_t count, size_t size)
+REST void *calloc_rest(size_t count, size_t size)
 {
 	calloc_fn *next = NEXT(calloc, calloc_fn *);
 	size_t bytes;
@@ -124,6 +142,16 @@ void *agent_calloc(size_t count, size_t size)
 		     call__made(t, HEAP_CALLOC, made, bytes, failed(made, bytes)));
 }
 
+void *agent_calloc(size_t count, size_t size)
+{
+	size_t bytes;
+
+	if (PRODUCER_LIKELY(!__builtin_mul_overflow(count, size, &bytes) &&
+			    call__passes(producer__self(), bytes)))
+		return ((calloc_fn *)_next[NEXT_calloc])(count, size);
+	return calloc_rest(count, size);
+}
+
 /* A block of the arena moves to the allocator. */
 static void *leave_arena(void *old, size_t size)
 {
@@ -133,7 +161,7 @@ static void *leave_arena(void *old, size_t size)
 	return p ? memcpy(p, old, had < size ? had : size) : NULL;
 }
 
-void *agent_realloc(void *old, size_t size)
+REST void *realloc_rest(void *old, size_t size)
 {
 	realloc_fn *next = NEXT(realloc, realloc_fn *);
 
@@ -143,6 +171,13 @@ void *agent_realloc(void *old, size_t size)
 		return old ? NULL : arena__take(size);
 	TELL(HEAP_REALLOC, size, old, next(old, size),
 	     call__moved(t, HEAP_REALLOC, made, size, failed(made, size), old, 0));
+}
+
+void *agent_realloc(void *old, size_t size)
+{
+	if (PRODUCER_LIKELY(call__frees_unsampled(old) && call__passes(producer__self(), size)))
+		return ((realloc_fn *)_next[NEXT_realloc])(old, size);
+	return realloc_rest(old, size);
 }
 
 void *agent_reallocarray(void *old, size_t count, size_t size)

@@ -87,6 +87,24 @@ bool next__is_allocators(enum next_index which)
 	return known[which] > 0;
 }
 
+#pragma weak gnu_get_libc_version
+extern const char *gnu_get_libc_version(void);
+
+/* glibc's are known to be so. */
+bool next__is_leaf(void)
+{
+	static const enum next_index plain[] = {NEXT_malloc, NEXT_free, NEXT_calloc, NEXT_realloc};
+	Dl_info libc, own;
+
+	if (!gnu_get_libc_version || !dladdr((void *)gnu_get_libc_version, &libc))
+		return false;
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (!next__get(plain[i]) || !dladdr(next__get(plain[i]), &own) ||
+		    own.dli_fbase != libc.dli_fbase)
+			return false;
+	return true;
+}
+
 /* The arena: blocks with their size before them, never given back. */
 
 static char arena[ARENA_BYTES] __attribute__((aligned(ARENA_ALIGN)));
@@ -102,7 +120,19 @@ void *arena__take(size_t size)
 	if (at + bytes > ARENA_BYTES)
 		return NULL;
 	memcpy(arena + at, &size, sizeof(size));
+	sampled__watch(&_producer_sampled, arena + at + ARENA_ALIGN);
 	return arena + at + ARENA_ALIGN;
+}
+
+/* Whoever takes one later has seen the filter. */
+void arena__watch(void)
+{
+	size_t used;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	used = __atomic_load_n(&arena_used, __ATOMIC_RELAXED);
+	for (size_t at = 0; at < used && at < ARENA_BYTES; at += ARENA_ALIGN)
+		sampled__watch(&_producer_sampled, arena + at);
 }
 
 bool arena__has(const void *p)

@@ -20,13 +20,22 @@ _Atomic bool _mt_ready;
 
 void _mt_fast_switch(void)
 {
-	bool slow = _mt_options.check || _mt_options.perturb || trace__is_held();
-	uint32_t secret = (uint32_t)_mt_fast.key;
+	uint32_t secret;
+	bool slow, pass;
 
+	/* One at a time, since semaphores are looked at; and forks keep away from this lock. */
+	_mt_spans_lock();
+	slow = _mt_options.check || _mt_options.perturb;
+	pass = !slow && _mt_trace_may_pass();
+	secret = (uint32_t)_mt_fast.key ^ (pass ? PASS_SECRET : 0);
 	/* One bit that no offset has: a whole complement would make an offset of LINK_END. */
-	atomic_store_explicit(&_mt_fast.malloc_secret, slow ? secret ^ UINT32_C(1) << 31 : secret,
-			      memory_order_relaxed);
-	_mt_region_show(!slow && !_mt_tracing);
+	secret ^= slow || (trace__is_held() && !pass) ? UINT32_C(1) << 31 : 0;
+	atomic_store_explicit(&_mt_fast.malloc_secret, secret, memory_order_relaxed);
+	atomic_store_explicit(&_mt_fast.real_key, slow ? 0 : _mt_fast.key, memory_order_relaxed);
+	atomic_store_explicit(&_mt_fast.passing, pass ? PASS_KEY : 0, memory_order_relaxed);
+	_mt_region_show((slow ? 0 : SHOWN_TO_REAL) | (pass ? SHOWN_TO_PASSED : 0) |
+			(slow || _mt_tracing ? 0 : SHOWN_TO_FREE));
+	_mt_spans_unlock();
 }
 
 MT_COLD void _mt_init(void)
@@ -146,10 +155,10 @@ static inline uint64_t malloc_key(void)
 	return atomic_load_explicit(&_mt_fast.malloc_key, memory_order_relaxed);
 }
 
-/* The same without the part that tells of tracers. */
-static inline uint64_t untraced_key(void)
+/* The same for what has been told, or is not to be. */
+static inline uint64_t real_key(void)
 {
-	return malloc_key() & (UINT64_MAX >> 16);
+	return atomic_load_explicit(&_mt_fast.real_key, memory_order_relaxed);
 }
 
 /* Whether offset is no multiple of the slab's block size: the product's lower half shows it. */
@@ -192,7 +201,7 @@ static inline __attribute__((always_inline)) void *take_next(struct span *span, 
  * A block of a size that the fast path does not know, without a lock; NULL when that is not all, or
  * when calls are to be told, checked or filled: then no link can be decoded.
  */
-static inline __attribute__((always_inline)) void *take_medium(size_t size, bool *zero)
+static inline __attribute__((always_inline)) void *take_medium(size_t size, uint64_t key, bool *zero)
 {
 	const struct heap *heap = _mt_thread.heap;
 	struct span *span;
@@ -202,7 +211,7 @@ static inline __attribute__((always_inline)) void *take_medium(size_t size, bool
 		     !heap))
 		return NULL;
 	span = heap->current[class__of(size)];
-	offset = span->free ^ malloc_key();
+	offset = span->free ^ key;
 	if (offset == LINK_END)
 		return take_next(span, zero);
 	if (unlikely(offset >= GRANULE || is_inside(span, offset)))
@@ -214,11 +223,11 @@ static inline __attribute__((always_inline)) void *take_medium(size_t size, bool
 __attribute__((noinline)) static void *malloc_slow(size_t size)
 {
 	bool zero;
-	void *block = take_medium(size, &zero);
+	void *block = take_medium(size, malloc_key(), &zero);
 
 	if (likely(block))
 		return block;
-	if (unlikely(trace__wanted()))
+	if (unlikely(trace__wanted() || _mt_tracing))
 		return pass__alloc(size) ? _mt_real_malloc(size) : _mt_traced_malloc(size);
 	return malloc_untraced(size);
 }
@@ -232,6 +241,18 @@ __attribute__((noinline)) static void *malloc_next(size_t size, struct span *spa
 	return likely(block) ? block : malloc_slow(size);
 }
 
+/* The same of a call that may pass. */
+__attribute__((noinline)) static void *malloc_next_passed(size_t size, struct span *span)
+{
+	bool zero;
+	void *block;
+
+	if (!pass__counts(size))
+		return malloc_slow(size);
+	block = take_next(span, &zero);
+	return likely(block) ? block : malloc_untraced(size);
+}
+
 MT_API void *mt_malloc(size_t size)
 {
 	if (likely(size <= SMALL_MAX)) {
@@ -242,6 +263,11 @@ MT_API void *mt_malloc(size_t size)
 			return take_freed(span, offset);
 		if (likely(offset == LINK_END))
 			return malloc_next(size, span);
+		offset ^= RACY(_mt_fast.passing);
+		if (offset < GRANULE && pass__counts(size))
+			return take_freed(span, offset);
+		if (offset == LINK_END)
+			return malloc_next_passed(size, span);
 	}
 	return malloc_slow(size);
 }
@@ -273,8 +299,15 @@ __attribute__((noinline)) static void clear_pages(char *at, size_t bytes)
 
 void *_mt_real_malloc(size_t size)
 {
-	void *block = small_freed(size, untraced_key());
+	void *block = small_freed(size, real_key());
+	bool zero;
 
+	if (likely(block))
+		return block;
+	if (unlikely(size > SMALL_MAX))
+		block = take_medium(size, real_key(), &zero);
+	else if ((slab_for(size)->free ^ real_key()) == LINK_END)
+		block = take_next(slab_for(size), &zero);
 	return likely(block) ? block : malloc_untraced(size);
 }
 
@@ -307,12 +340,12 @@ __attribute__((noinline)) static void *calloc_slow(size_t count, size_t size)
 		return NULL;
 	}
 	if (bytes > SMALL_MAX)
-		block = take_medium(bytes, &zero);
+		block = take_medium(bytes, malloc_key(), &zero);
 	else if ((slab_for(bytes)->free ^ malloc_key()) == LINK_END)
 		block = take_next(slab_for(bytes), &zero);
 	if (likely(block))
 		return zero ? block : memset(block, 0, bytes);
-	if (unlikely(trace__wanted()))
+	if (unlikely(trace__wanted() || _mt_tracing))
 		return pass__alloc(bytes) ? _mt_real_calloc(count, size) :
 					    _mt_traced_calloc(count, size);
 	return calloc_untraced(bytes);
@@ -323,10 +356,14 @@ MT_API void *mt_calloc(size_t count, size_t size)
 	size_t bytes;
 
 	if (likely(!__builtin_mul_overflow(count, size, &bytes) && bytes <= SMALL_MAX)) {
-		void *block = small_freed(bytes, malloc_key());
+		struct span *span = slab_for(bytes);
+		uint64_t offset = span->free ^ malloc_key();
 
-		if (likely(block))
-			return memset(block, 0, bytes);
+		if (likely(offset < GRANULE))
+			return memset(take_freed(span, offset), 0, bytes);
+		offset ^= RACY(_mt_fast.passing);
+		if (offset < GRANULE && pass__counts(bytes))
+			return memset(take_freed(span, offset), 0, bytes);
 	}
 	return calloc_slow(count, size);
 }
@@ -335,22 +372,19 @@ MT_API void *mt_calloc(size_t count, size_t size)
 void *_mt_real_calloc(size_t count, size_t size)
 {
 	size_t bytes = count * size;
-	void *block = small_freed(bytes, untraced_key());
+	void *block = small_freed(bytes, real_key());
+	bool zero = false;
 
-	return block ? memset(block, 0, bytes) : calloc_untraced(bytes);
+	if (!block && bytes > SMALL_MAX)
+		block = take_medium(bytes, real_key(), &zero);
+	else if (!block && (slab_for(bytes)->free ^ real_key()) == LINK_END)
+		block = take_next(slab_for(bytes), &zero);
+	if (unlikely(!block))
+		return calloc_untraced(bytes);
+	return zero ? block : memset(block, 0, bytes);
 }
 
 /* ---- giving back ---------------------------------------------------------------------------- */
-
-/*
- * Plain reads, which the compiler can make a part of the comparison: one word each, and only
- * compared. What another thread changes meanwhile never makes a wrong free right.
- */
-#ifdef __SANITIZE_THREAD__
-#define RACY(word) atomic_load_explicit(&(word), memory_order_relaxed)
-#else
-#define RACY(word) (*(const uintptr_t *)&(word))
-#endif
 
 size_t _mt_slab_block_size(const void *block)
 {
@@ -358,7 +392,7 @@ size_t _mt_slab_block_size(const void *block)
 	uint64_t offset = (uint16_t)(uintptr_t)block;
 	const struct span *span;
 
-	if (unlikely(at >= RACY(_mt_fast.granules)))
+	if (unlikely(at >= RACY(_mt_fast.real_granules)))
 		return 0;
 	span = &_mt_fast.spans[at];
 	if (unlikely(atomic_load_explicit(&span->kind, memory_order_acquire) != SPAN_SLAB ||
@@ -465,8 +499,8 @@ __attribute__((noinline)) static void free_slow(void *block)
 {
 	if (!block)
 		return;
-	if (unlikely(_mt_tracing) && pass__free(block, (uintptr_t)__builtin_return_address(0)))
-		_mt_real_free(block);
+	if (unlikely(_mt_tracing) && pass__is_open() && pass__is_unsampled(block))
+		free_untraced(block);
 	else if (unlikely(_mt_tracing))
 		_mt_traced_free(block);
 	else
@@ -505,15 +539,18 @@ __attribute__((noinline)) static void emptied(struct span *span)
 	errno = saved;
 }
 
-/* slow: for what is not in the first so many granules. */
-static inline __attribute__((always_inline)) void free_by(void *block, uintptr_t granules,
+/* slow: for what is not in the first so many granules; but blocks that pass are in those that are passed. */
+static inline __attribute__((always_inline)) void free_by(void *block,
+							  const _Atomic uintptr_t *granules,
+							  const _Atomic uintptr_t *passed,
 							  void (*slow)(void *))
 {
 	uintptr_t at = ((uintptr_t)block - _mt_fast.base) >> GRANULE_SHIFT;
 	struct span *span;
 	uint64_t offset;
 
-	if (unlikely(at >= granules))
+	if (unlikely(at >= RACY(*granules)) &&
+	    (!passed || at >= RACY(*passed) || !pass__is_unsampled(block)))
 		return slow(block);
 	span = &_mt_fast.spans[at];
 	if (unlikely(RACY(span->owner) != thread__self()))
@@ -530,14 +567,12 @@ static inline __attribute__((always_inline)) void free_by(void *block, uintptr_t
 
 MT_API void mt_free(void *block)
 {
-	free_by(block, RACY(_mt_fast.granules), free_slow);
+	free_by(block, &_mt_fast.granules, &_mt_fast.passed_granules, free_slow);
 }
 
 void _mt_real_free(void *block)
 {
-	bool fast = !_mt_options.check && !_mt_options.perturb;
-
-	free_by(block, fast ? RACY(_mt_fast.all_granules) : 0, free_untraced);
+	free_by(block, &_mt_fast.real_granules, NULL, free_untraced);
 }
 
 MT_ALSO(void *, malloc, (size_t), mt_malloc)

@@ -17,7 +17,7 @@ void _mt_free_block(void *block);
 
 /*
  * What a block of a slab in region 0 can hold, told without a lock and without a look at the block;
- * 0 when it is another's, or when calls are to be told, checked or filled.
+ * 0 when it is another's, or when calls are to be checked or filled.
  */
 size_t _mt_slab_block_size(const void *block);
 

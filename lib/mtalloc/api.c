@@ -5,6 +5,7 @@
 
 #include "alloc.h"
 #include "names.h"
+#include "pass.h"
 #include "trace.h"
 
 static bool checking(void)
@@ -14,14 +15,19 @@ static bool checking(void)
 
 /* ---- realloc -------------------------------------------------------------------------------- */
 
-static void *move(void *block, size_t have, size_t size)
+/* real: the call that this is a part of is no more to be told. */
+static inline __attribute__((always_inline)) void *move(void *block, size_t have, size_t size,
+							bool real)
 {
-	void *moved = mt_malloc(size);
+	void *moved = real ? _mt_real_malloc(size) : mt_malloc(size);
 
 	if (!moved)
 		return NULL;
 	memcpy(moved, block, have < size ? have : size);
-	mt_free(block);
+	if (real)
+		_mt_real_free(block);
+	else
+		mt_free(block);
 	return moved;
 }
 
@@ -64,9 +70,9 @@ void *_mt_real_realloc(void *block, size_t size)
 	int saved = errno;
 
 	if (!block)
-		return mt_malloc(size);
+		return _mt_real_malloc(size);
 	if (!size) {
-		mt_free(block);
+		_mt_real_free(block);
 		return NULL;
 	}
 	if (size > PTRDIFF_MAX) {
@@ -74,11 +80,11 @@ void *_mt_real_realloc(void *block, size_t size)
 		return NULL;
 	}
 	if (checking())
-		return move(block, _mt_check_size(block, "realloc"), size);
+		return move(block, _mt_check_size(block, "realloc"), size, true);
 	have = _mt_size_of(block, "realloc");
 	resized = resize_in_place(block, have, size);
 	if (!resized)
-		resized = move(block, have, size);
+		resized = move(block, have, size, true);
 	/* Smaller, and no memory to move it to: it may stay. */
 	if (!resized && size <= have)
 		resized = block;
@@ -88,13 +94,20 @@ void *_mt_real_realloc(void *block, size_t size)
 }
 
 /* Of a block of a slab, without what can go wrong; NULL: not here. */
-static inline void *resize_small(void *block, size_t size)
+static inline __attribute__((always_inline)) void *resize_small(void *block, size_t size, bool real)
 {
 	size_t have = _mt_slab_block_size(block);
 
 	if (unlikely(!have || !size || size > RUN_MAX || block__looks_free(block)))
 		return NULL;
-	return likely(stays_in_slab(have, size)) ? block : move(block, have, size);
+	return likely(stays_in_slab(have, size)) ? block : move(block, have, size, real);
+}
+
+__attribute__((noinline)) static void *realloc_passed(void *block, size_t size)
+{
+	void *resized = block ? resize_small(block, size, true) : NULL;
+
+	return likely(resized) ? resized : _mt_real_realloc(block, size);
 }
 
 MT_API void *mt_realloc(void *block, size_t size)
@@ -102,10 +115,11 @@ MT_API void *mt_realloc(void *block, size_t size)
 	void *resized;
 
 	if (unlikely(trace__wanted()))
-		return _mt_traced_realloc(block, size);
+		return pass__realloc(block, size) ? realloc_passed(block, size) :
+						    _mt_traced_realloc(block, size);
 	if (!block)
 		return mt_malloc(size);
-	resized = resize_small(block, size);
+	resized = resize_small(block, size, false);
 	return likely(resized) ? resized : _mt_real_realloc(block, size);
 }
 

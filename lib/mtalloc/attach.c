@@ -190,6 +190,7 @@ int producer__attach(struct producer *p)
 	/* The parent's word counts no more: this is a process of its own. */
 	atomic_store(&_mt_probes.held, followed && !err);
 	followed = !err && p->segment->follow;
+	p->leaf = 1;
 	if (!err)
 		_mt_tracing = true;
 	_mt_fast_switch();
@@ -228,11 +229,13 @@ static void stop(uint32_t generation)
 	if (atomic_exchange(&own.ending, 1))
 		return;
 	if (__atomic_load_n(&p->generation, __ATOMIC_RELAXED) == generation) {
-		__atomic_store_n(&p->generation, GENERATION_NEW, __ATOMIC_RELEASE);
+		producer__set_generation(p, GENERATION_NEW);
 		followed = false;
 		_mt_tracing = trace__wanted();
 		_mt_fast_switch();
 		sampled__clear(&_producer_sampled);
+		/* Frees are not looked at any more. */
+		walk__forget();
 		if (!_mt_tracing)
 			_mt_otel_clear();
 		if (generation > GENERATION_OFF)
@@ -241,12 +244,29 @@ static void stop(uint32_t generation)
 	atomic_store(&own.ending, 0);
 }
 
+bool _mt_trace_may_pass(void)
+{
+	return _mt_tracing && _producer.p.sample_bytes && _producer_sampled.filter &&
+	       atomic_load_explicit(&_mt_probes.offers, memory_order_relaxed) == 1 &&
+	       atomic_load_explicit(&_mt_fast.tracers, memory_order_relaxed) == 1;
+}
+
+/* Others come and go, who listen. */
+static inline void look_who_listens(void)
+{
+	bool passing = atomic_load_explicit(&_mt_fast.passing, memory_order_relaxed);
+
+	if (_producer.p.sample_bytes && passing != _mt_trace_may_pass())
+		_mt_fast_switch();
+}
+
 bool _mt_trace_goes_on(void)
 {
 	struct producer *p = &_producer.p;
 	uint32_t generation = __atomic_load_n(&p->generation, __ATOMIC_ACQUIRE);
 
 	if (likely(trace__is_asked())) {
+		look_who_listens();
 		if (generation <= GENERATION_OFF)
 			return true;
 		/* The tracer wrote this before its last was seen to be gone, or it is of another one. */

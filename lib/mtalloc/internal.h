@@ -145,7 +145,12 @@ struct fast {
 			_Atomic uint16_t tracers;
 		};
 	};
-	_Atomic uintptr_t all_granules; /* of region 0, also when frees are sent the slow way */
+	/* While samples are taken (pass.h), else 0: */
+	_Atomic uint64_t passing; /* what malloc_key differs by from the key as long as nobody else listens */
+	_Atomic uintptr_t passed_granules; /* of region 0 */
+	/* The same as key and granules, unless calls are to be checked or filled. */
+	_Atomic uint64_t real_key;
+	_Atomic uintptr_t real_granules;
 } __attribute__((aligned(64)));
 
 _Static_assert(offsetof(struct fast, tracers) == offsetof(struct fast, malloc_key) + 6,
@@ -542,8 +547,14 @@ void _mt_large_layout(struct mt_layout *layout);
 
 /* Sends all calls the slow way, or not, as the options say. */
 void _mt_fast_switch(void);
-/* Whether free's fast path sees region 0. */
-void _mt_region_show(bool shown);
+enum shown_to {
+	SHOWN_TO_FREE = 1, /* its fast path sees region 0, */
+	SHOWN_TO_PASSED = 2, /* or does so for blocks that were not sampled, */
+	SHOWN_TO_REAL = 4, /* or when the call has been told */
+};
+
+/* Under the lock of spans. */
+void _mt_region_show(unsigned int to);
 
 extern _Atomic bool _mt_ready;
 /* The first call makes the allocator ready. */

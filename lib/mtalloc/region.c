@@ -16,7 +16,7 @@
 
 MT_TABLE static struct span break_spans[BREAK_GRANULES];
 MT_TABLE static uint64_t break_bits[BREAK_GRANULES / 64 * BITS_STEP];
-static bool shown;
+static unsigned int shown; /* enum shown_to */
 static char *break_end; /* where the break is if nobody else moved it */
 
 MT_TABLE struct region _mt_regions[REGIONS];
@@ -52,22 +52,24 @@ void _mt_region_mark_free(struct region *region, uint32_t at, uint32_t granules)
 		region->low_dirty = at / 64;
 }
 
-/* The new end of region 0, seen by free's fast path unless that is switched off. */
+static void show_to(enum shown_to whom, _Atomic uintptr_t *end)
+{
+	atomic_store_explicit(end, shown & whom ? _mt_regions[0].granules : 0, memory_order_release);
+}
+
+/* The new end of region 0, for those who may see it. */
 static void set_break_granules(uint32_t granules)
 {
 	_mt_regions[0].granules = granules;
-	atomic_store_explicit(&_mt_fast.all_granules, granules, memory_order_release);
-	if (shown)
-		atomic_store_explicit(&_mt_fast.granules, granules, memory_order_release);
+	show_to(SHOWN_TO_REAL, &_mt_fast.real_granules);
+	show_to(SHOWN_TO_PASSED, &_mt_fast.passed_granules);
+	show_to(SHOWN_TO_FREE, &_mt_fast.granules);
 }
 
-void _mt_region_show(bool show)
+void _mt_region_show(unsigned int to)
 {
-	_mt_spans_lock();
-	shown = show;
-	atomic_store_explicit(&_mt_fast.granules, show ? _mt_regions[0].granules : 0,
-			      memory_order_release);
-	_mt_spans_unlock();
+	shown = to;
+	set_break_granules(_mt_regions[0].granules);
 }
 
 /* How much to ask for when so much is needed. */

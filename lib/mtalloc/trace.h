@@ -69,6 +69,8 @@ void _mt_real_free(void *block);
 
 /* Whether the tracer that was there still is; else all is put back to where there is none. */
 bool _mt_trace_goes_on(void);
+/* Whether calls that are not sampled may pass (pass.h). */
+bool _mt_trace_may_pass(void);
 
 /* A thread ends. */
 void _mt_trace_thread_ends(void);

@@ -34,6 +34,12 @@ static bool is_power_of_two(uint64_t n)
 	return n && !(n & (n - 1));
 }
 
+/* The free of a library is to be seen by walk__watch_free(). */
+static void producer__watch(const void *block)
+{
+	sampled__watch(&_producer_sampled, block);
+}
+
 bool producer__use(struct producer *p, void *at, size_t mapped)
 {
 	struct ring_header *h = at;
@@ -59,13 +65,29 @@ bool producer__use(struct producer *p, void *at, size_t mapped)
 	if (p->sample_bytes)
 		sampled__prepare(&_producer_sampled);
 	capture__use(h, n);
+	if (p->sample_bytes)
+		walk__watch(producer__watch);
 	return n > 0;
+}
+
+void producer__set_generation(struct producer *p, uint32_t generation)
+{
+	union producer_state passes = {.generation = generation};
+	const uint8_t *filter = _producer_sampled.filter;
+
+	if (generation <= GENERATION_OFF || !p->sample_bytes || !p->leaf || !filter) {
+		passes.word = 0;
+		filter = NULL;
+	}
+	__atomic_store_n(&p->filter, filter, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->passes, passes.word, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->generation, generation, __ATOMIC_RELEASE);
 }
 
 /* Nothing is written any more, by any thread. */
 static void producer__stop(struct producer *p)
 {
-	__atomic_store_n(&p->generation, GENERATION_OFF, __ATOMIC_RELEASE);
+	producer__set_generation(p, GENERATION_OFF);
 }
 
 /* The collector has not read for too long. */
@@ -265,7 +287,7 @@ static bool producer__attach_once(struct producer *p)
 		next = got == -EAGAIN ? GENERATION_NEW :
 		       got	      ? GENERATION_OFF :
 					GENERATION_FIRST + attached++;
-		__atomic_store_n(&p->generation, next, __ATOMIC_RELEASE);
+		producer__set_generation(p, next);
 	}
 	__atomic_store_n(&p->attaching, 0, __ATOMIC_RELEASE);
 	return producer__generation() > GENERATION_OFF;

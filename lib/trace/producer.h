@@ -23,7 +23,14 @@
  * are told as that thread's.)
  *
  * With samples (sampler.h) a call that is not to be told is kept in mind all the same while it lasts,
- * for the calls inside it: theirs are its bytes.
+ * for the calls inside it: theirs are its bytes. Nearly every call is such a one, so where the allocator's
+ * functions are known to call none of the family (producer.leaf) nothing is kept:
+ *
+ *	if (call__passes(t, size))		neither sampled, nor inside of another
+ *		return real_malloc(size);
+ *
+ *	if (call__frees_unsampled(block))
+ *		return real_free(block);
  */
 #ifndef MEMTRACE_PRODUCER_H
 #define MEMTRACE_PRODUCER_H
@@ -48,10 +55,22 @@
 #define GENERATION_FIRST 2
 #define GENERATION_NONE UINT32_MAX /* of a thread that has no ring */
 
+/* What a thread is at, in one word. */
+union producer_state {
+	struct {
+		uint32_t inside; /* 0, or INSIDE_* */
+		uint32_t generation; /* of producer, when this was set up; GENERATION_NONE */
+	};
+	uint64_t word;
+};
+
 /* The process's. */
 struct producer {
 	uint32_t generation;
 	uint32_t attaching; /* 1: a thread is in producer__attach() */
+	/* With samples, where calls may pass; else 0 and NULL: */
+	uint64_t passes; /* what a thread is at, whose calls may */
+	const uint8_t *filter; /* of the sampled blocks */
 	struct ring_header *segment;
 	struct ring_slot *slots;
 	struct ring_record *rings;
@@ -60,6 +79,8 @@ struct producer {
 	uint32_t nslots; /* those that are mapped */
 	uint32_t ns_clock;
 	uint64_t sample_bytes; /* 0: every call is told */
+	uint32_t leaf; /* set by producer__attach(): no function of the allocator's calls one of the family
+			* by the name that is wrapped here */
 };
 
 #define INSIDE_CALL 1 /* in a call, or at work for one */
@@ -69,8 +90,13 @@ struct producer {
 /* A thread's. call is first: the kernel side reads it. */
 struct producer_thread {
 	struct ring_call call;
-	uint32_t inside; /* 0, or INSIDE_* */
-	uint32_t generation; /* of producer, when this was set up; GENERATION_NONE */
+	union {
+		union producer_state state;
+		struct { /* the same */
+			uint32_t inside;
+			uint32_t generation;
+		};
+	};
 	struct ring_record *ring;
 	struct ring_slot *slot;
 	uint64_t head, tail; /* tail: as last read */
@@ -116,6 +142,10 @@ static inline struct producer_thread *producer__self(void)
 int producer__attach(struct producer *p) __attribute__((visibility("hidden")));
 /* A thread has got a slot; producer__leave_thread() is to be called before it ends. */
 void producer__thread_began(struct producer_thread *t) __attribute__((visibility("hidden")));
+
+/* The process writes for another tracer from here on, or for none. */
+void producer__set_generation(struct producer *p, uint32_t generation)
+	__attribute__((visibility("hidden")));
 
 /* Look for a tracer now, not at the first call. */
 void producer__look(void) __attribute__((visibility("hidden")));
@@ -174,6 +204,21 @@ static inline bool op__frees(unsigned op)
 
 /* Keeps the compiler from moving what a signal handler or the kernel looks at. */
 #define producer__barrier() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
+/* Whether an allocation is to be left alone; counted then. One of nothing is not so plain. */
+static inline bool call__passes(struct producer_thread *t, uint64_t size)
+{
+	return t->state.word == __atomic_load_n(&_producer.p.passes, __ATOMIC_RELAXED) && size &&
+	       sampler__passes(&t->sampler, size);
+}
+
+/* Whether a free is. */
+static inline bool call__frees_unsampled(const void *block)
+{
+	const uint8_t *filter = __atomic_load_n(&_producer.p.filter, __ATOMIC_RELAXED);
+
+	return filter && !sampled__in_filter(filter, block);
+}
 
 enum call_way {
 	CALL_TOLD,

@@ -82,9 +82,9 @@ static uint64_t *slot_of(const struct sampled *set, uint64_t hash, unsigned i)
 }
 
 /* One more or less of a group. */
-static void filter__count(const struct sampled *set, uint64_t hash, int by)
+static void filter__count(const struct sampled *set, const void *block, int by)
 {
-	uint8_t *group = &set->filter[hash >> (64 - SAMPLED_FILTER_LOG2)];
+	uint8_t *group = &set->filter[sampled__group(block)];
 	uint8_t n = __atomic_load_n(group, __ATOMIC_RELAXED);
 
 	/* At 0 nothing is taken off: the set was cleared meanwhile. */
@@ -103,7 +103,7 @@ bool sampled__remember(struct sampled *set, const void *block)
 		return false;
 	/* It may be there still: not every free is seen. */
 	sampled__forget(set, block);
-	filter__count(set, hash, 1);
+	filter__count(set, block, 1);
 	for (unsigned i = 0; i < SAMPLED_REACH; i++) {
 		uint64_t *slot = slot_of(set, hash, i);
 		uint64_t was = __atomic_load_n(slot, __ATOMIC_RELAXED);
@@ -113,8 +113,18 @@ bool sampled__remember(struct sampled *set, const void *block)
 							__ATOMIC_RELAXED))
 				return true;
 	}
-	filter__count(set, hash, -1);
+	filter__count(set, block, -1);
 	return false;
+}
+
+void sampled__watch(const struct sampled *set, const void *block)
+{
+	if (!set->filter)
+		return;
+	if (block)
+		filter__count(set, block, 1);
+	for (size_t i = 0; !block && i < FILTER; i++)
+		__atomic_store_n(&set->filter[i], FULL, __ATOMIC_RELAXED);
 }
 
 bool sampled__take_out(struct sampled *set, const void *block)
@@ -128,7 +138,7 @@ bool sampled__take_out(struct sampled *set, const void *block)
 		    !__atomic_compare_exchange_n(slot, &is, 0, false, __ATOMIC_RELAXED,
 						 __ATOMIC_RELAXED))
 			continue;
-		filter__count(set, hash, -1);
+		filter__count(set, block, -1);
 		return true;
 	}
 	return false;

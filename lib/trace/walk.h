@@ -107,6 +107,9 @@ struct walker {
 /* Before any walk, where the loader may be asked; memory: shared by all threads, for good. */
 void walk__init(void *memory, size_t bytes);
 
+/* Frees have gone by unseen: what is known of code may not be so any more. */
+void walk__forget(void);
+
 /* A thread takes w, or begins with another table. */
 void walker__begin(struct walker *w);
 
@@ -141,6 +144,12 @@ struct walk_loader {
 
 extern struct walk_loader walk_loader;
 void walk__loader_frees(const void *block);
+
+/*
+ * Who does not look at each free has `watch` called with each block that walk__watch_free() is to be told
+ * of, before it is needed; with NULL: with all of them. Also with those that are known already.
+ */
+void walk__watch(void (*watch)(const void *block));
 
 static inline void walk__watch_free(const void *block, uintptr_t caller)
 {

@@ -56,30 +56,13 @@ static size_t shared_mask;
 /* Of its own pages: what others have beside it is used where this is not. */
 static const void *libraries[LIBRARIES] __attribute__((aligned(4096)));
 static bool any_free_counts; /* there are libraries that are not in the list */
+static void (*watches)(const void *block);
 /* Code that is never unmapped: the program, libc, the loader, ourselves. */
 static struct {
 	uint64_t start, end;
 } staying[STAYING];
 
 /* ---- modules ---- */
-
-static void libraries__add(const void *map)
-{
-	size_t i = ((uintptr_t)map * HASH_FACTOR >> 32), n;
-	const void *there;
-
-	for (n = 0; n < 16; n++, i++) {
-		const void **slot = &libraries[i & (LIBRARIES - 1)];
-
-		there = __atomic_load_n(slot, __ATOMIC_RELAXED);
-		if (there == map ||
-		    (!there && (__atomic_compare_exchange_n(slot, &there, map, 0, __ATOMIC_RELAXED,
-							    __ATOMIC_RELAXED) ||
-				there == map)))
-			return;
-	}
-	__atomic_store_n(&any_free_counts, true, __ATOMIC_RELAXED);
-}
 
 static bool libraries__has(const void *map)
 {
@@ -91,11 +74,54 @@ static bool libraries__has(const void *map)
 	return false;
 }
 
+/* NULL: which one is not known, so each free of the loader's may be it. */
+static void libraries__add(const void *map)
+{
+	size_t i = ((uintptr_t)map * HASH_FACTOR >> 32), n;
+	const void *there;
+
+	if (map ? libraries__has(map) : __atomic_load_n(&any_free_counts, __ATOMIC_RELAXED))
+		return;
+	if (watches)
+		watches(map);
+	for (n = 0; map && n < 16; n++, i++) {
+		const void **slot = &libraries[i & (LIBRARIES - 1)];
+
+		there = __atomic_load_n(slot, __ATOMIC_RELAXED);
+		if (there == map ||
+		    (!there && (__atomic_compare_exchange_n(slot, &there, map, 0, __ATOMIC_RELAXED,
+							    __ATOMIC_RELAXED) ||
+				there == map)))
+			return;
+	}
+	__atomic_store_n(&any_free_counts, true, __ATOMIC_RELAXED);
+	if (map && watches)
+		watches(NULL);
+}
+
+void walk__watch(void (*watch)(const void *block))
+{
+	__atomic_store_n(&watches, watch, __ATOMIC_SEQ_CST);
+	for (size_t i = 0; i < LIBRARIES; i++) {
+		const void *map = __atomic_load_n(&libraries[i], __ATOMIC_RELAXED);
+
+		if (map)
+			watch(map);
+	}
+	if (__atomic_load_n(&any_free_counts, __ATOMIC_RELAXED))
+		watch(NULL);
+}
+
+void walk__forget(void)
+{
+	if (!__atomic_add_fetch(&walk_generation, 1, __ATOMIC_ACQ_REL))
+		__atomic_store_n(&walk_generation, 1, __ATOMIC_RELEASE);
+}
+
 void walk__loader_frees(const void *block)
 {
-	if (block && (__atomic_load_n(&any_free_counts, __ATOMIC_RELAXED) || libraries__has(block)) &&
-	    !__atomic_add_fetch(&walk_generation, 1, __ATOMIC_ACQ_REL))
-		__atomic_store_n(&walk_generation, 1, __ATOMIC_RELEASE);
+	if (block && (__atomic_load_n(&any_free_counts, __ATOMIC_RELAXED) || libraries__has(block)))
+		walk__forget();
 }
 
 /* What the program headers at the module's start say; false: there are none. */
@@ -237,10 +263,7 @@ uint32_t walk__rule(uint64_t at, bool in_doubt)
 		return UNWIND_NOTHING;
 	if (!module__find(at, &m))
 		return WALK_NO_TABLE;
-	if (m.link_map)
-		libraries__add(m.link_map);
-	else
-		__atomic_store_n(&any_free_counts, true, __ATOMIC_RELAXED);
+	libraries__add(m.link_map);
 	rule = module__rule(&m, at);
 	if (r) {
 		value = (uint64_t)rule << 32 | stamp;

@@ -9,6 +9,7 @@ from harness import (MEMTRACE, Proc, Skip, Target, Tracer, case, expect, expect_
                      load_report, process_of, wait_until)
 from cases_heap_attach import expect_unharmed
 from cases_heap_calls import FUNCTIONS
+from cases_heap_live import heap_site
 from cases_heap_ring_stacks import places
 
 LIBRARY = os.path.join(os.path.dirname(MEMTRACE), "libmtalloc.so")
@@ -122,6 +123,85 @@ def killed_while_the_program_waits():
     expect("memtrace's status", tracer.finish(), 0)
     report = load_report(tracer.json_path)
     expect("posix_memalign", report["heap"]["by_function"]["posix_memalign"], own["posix_memalign"])
+
+
+def phase(program, number):
+    """Let it call, the so-manieth time: how often it called each of its functions."""
+    program.say()
+    return program.wait_objects(number)[-1]["each"]
+
+
+SAMPLES = ("--sample", "512K")
+
+
+def expect_every_call(tracer, each):
+    report = tracer.report()
+    called = {name: heap_site(report, "own_" + name)["calls"] for name in ("malloc", "calloc", "realloc")}
+    expect("calls", called, {name: each for name in called})
+
+
+@case
+def every_call_after_samples():
+    """Whoever took samples was killed while the program slept, which cannot know it by any count of the kernel's."""
+    program = target("heap_phases", 1000)
+    tracer = Tracer("-p", program.pid, *SAMPLES)
+    phase(program, 1)
+    expect("memtrace's status", tracer.finish(signal.SIGKILL), 128 + signal.SIGKILL)
+    tracer = Tracer("-p", program.pid)
+    expect_every_call(tracer, phase(program, 2))
+    # And after one that ended by itself.
+    tracer = Tracer("-p", program.pid, *SAMPLES)
+    phase(program, 3)
+    tracer.report()
+    tracer = Tracer("-p", program.pid)
+    expect_every_call(tracer, phase(program, 4))
+    expect("the program's status", program.finish(), 0)
+
+
+@case
+def a_listener_after_samples():
+    program = Target("heap_phases", 1000,
+                     env={"LD_PRELOAD": LIBRARY, "MTALLOC_OPTIONS": "sample_bytes=1"})
+    tracer = Tracer("-p", program.pid, *SAMPLES)
+    phase(program, 1)
+    expect("memtrace's status", tracer.finish(signal.SIGKILL), 128 + signal.SIGKILL)
+    tracer = Tracer("-p", program.pid, "--heap=contract", "--buffer=64M")
+    expect_every_call(tracer, phase(program, 2))
+    expect("the program's status", program.finish(), 0)
+
+
+@case
+def a_listener_beside_samples():
+    """It has each of its own, also the frees of blocks that the other one did not take, and that goes on."""
+    program = Target("heap_phases", 1000,
+                     env={"LD_PRELOAD": LIBRARY, "MTALLOC_OPTIONS": "sample_bytes=1"})
+    samples = Tracer("-p", program.pid, *SAMPLES)
+    phase(program, 1)
+    tracer = Tracer("-p", program.pid, "--heap=contract", "--buffer=64M")
+    each = phase(program, 2)
+    report = tracer.report()
+    for name, live in (("malloc", 1), ("calloc", 0), ("realloc", 1)):
+        # The allocator has two ways to its probe: for what the other one is told, and for the rest.
+        sites = [s for s in report["sites"] if s["kind"] == "heap" and
+                 "own_" + name in [f["symbol"] for f in s["stack"]]]
+        expect("calls of " + name, sum(s["calls"] for s in sites), each)
+        expect("live of " + name, sum(s["live_blocks"] for s in sites), live)
+    phase(program, 3)
+    report = samples.report()
+    expect("plane", process_of(report, program.pid)["heap_plane"], "ring")
+    expect("the program's status", program.finish(), 0)
+
+
+@case
+def samples_leave_nothing():
+    program = target("heap_phases", 20000)
+    tracer = Tracer("-p", program.pid, "--sample", "512")
+    phase(program, 1)
+    wait_for_calls(program.pid)
+    expect("memtrace's status", tracer.finish(signal.SIGKILL), 128 + signal.SIGKILL)
+    phase(program, 2)
+    expect_between("the rings' memory", ring_bytes(program.pid), 0, 65536)
+    expect("the program's status", program.finish(), 0)
 
 
 def target_of_python(script):

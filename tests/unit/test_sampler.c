@@ -133,6 +133,47 @@ static void what_is_remembered_is_found_once(void **state)
 		assert_int_equal(set.filter[i], 0);
 }
 
+/* What passes is what sample__hits() does not take, and both count alike. */
+static void what_passes_is_not_hit(void **state)
+{
+	struct sampler s = {0};
+	__u64 left = 0;
+
+	(void)state;
+	for (int i = 0; i < 1000000; i++) {
+		uint64_t bytes = 1 + dice(64), was;
+
+		if (!dice(20))
+			left = s.left = dice(1000);
+		else if (!dice(20))
+			bytes = s.left;
+		was = s.left;
+		if (!bytes)
+			continue;
+		assert_int_equal(sampler__passes(&s, bytes), !sample__hits(&left, bytes));
+		assert_int_equal(s.left, left);
+		assert_true(s.left == was || s.left == was - bytes);
+	}
+}
+
+/* A watched block is in no set, and stays watched. */
+static void what_is_watched_may_be_there(void **state)
+{
+	(void)state;
+	assert_false(sampled__may_have(&set, block(7)));
+	sampled__watch(&set, block(7));
+	assert_true(sampled__may_have(&set, block(7)));
+	assert_false(sampled__forget(&set, block(7)));
+	assert_true(sampled__remember(&set, block(7)));
+	assert_true(sampled__forget(&set, block(7)));
+	assert_true(sampled__may_have(&set, block(7)));
+	sampled__watch(&set, NULL);
+	for (uint64_t i = 0; i < 100000; i++)
+		assert_true(sampled__may_have(&set, block(i)));
+	sampled__clear(&set);
+	assert_false(sampled__may_have(&set, block(7)));
+}
+
 /* A free that was not seen: the address comes again, and is freed once. */
 static void what_was_there_is_not_there_twice(void **state)
 {
@@ -239,6 +280,8 @@ int main(void)
 		cmocka_unit_test(one_in_a_byte_is_every_block),
 		cmocka_unit_test(another_beginning_takes_others),
 		SET_TEST(what_is_remembered_is_found_once),
+		cmocka_unit_test(what_passes_is_not_hit),
+		SET_TEST(what_is_watched_may_be_there),
 		SET_TEST(what_was_there_is_not_there_twice),
 		SET_TEST(what_has_no_room_is_refused),
 		SET_TEST(a_million_have_room),
