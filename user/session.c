@@ -128,7 +128,7 @@ static void session__look_up(struct session *s, const struct rec_fault *f)
 	if (now < s->next_look_up_ns)
 		return;
 	s->next_look_up_ns = now + LOOK_UP_NS;
-	process__find_mapping(s->model, f->h.tgid, f->addr);
+	process__find_mapping(s->model, model__lender(s->model, f->h.tgid), f->addr);
 }
 
 static void session__take(void *ctx, const struct rec *r, size_t len)

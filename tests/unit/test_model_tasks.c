@@ -69,6 +69,29 @@ static void a_vfork_maps_nothing(void **state)
 	report__free(r);
 }
 
+/* What a child of vfork maps its parent has, counted once; its calls are its own. */
+static void a_vfork_s_calls_change_its_parent_s_memory(void **state)
+{
+	(void)state;
+	brk_call(HEAP, HEAP + PAGE, HEAP + PAGE);
+	fork_record(PID, PID + 1, FORK_SHARES_MM);
+	fork_record(PID + 1, PID + 2, FORK_SHARES_MM);
+	CALL(.kind = REC_BRK, .pid = PID + 1, .ret = HEAP + 3 * PAGE, .arg = {HEAP + 3 * PAGE},
+	     .old_brk = HEAP + PAGE);
+	CALL(.kind = REC_MMAP, .pid = PID + 2, .ret = MMAP, .arg = {0, 2 * PAGE, RW, ANON, -1ULL});
+	assert_int_equal(m->mapped_bytes, IMAGE_BYTES + 5 * PAGE);
+	assert_int_equal(m->heap_bytes, 3 * PAGE);
+	exit_record(PID + 2, true, 0);
+	exec_image(PID + 1, 0);
+	CALL(.kind = REC_MMAP, .pid = PID + 1, .ret = MMAP + 16 * PAGE,
+	     .arg = {0, PAGE, RW, ANON, -1ULL});
+	assert_int_equal(m->mapped_bytes, 2 * IMAGE_BYTES + 6 * PAGE);
+	assert_non_null(model__find(m, PID, MMAP));
+	assert_null(model__find(m, PID, MMAP + 16 * PAGE));
+	assert_int_equal(model__process(m, PID)->call[REC_BRK - REC_BRK].calls, 1);
+	assert_int_equal(model__process(m, PID + 1)->call[REC_BRK - REC_BRK].calls, 1);
+}
+
 static void an_exec_replaces_the_image(void **state)
 {
 	const struct process_report *p = model__process(m, PID);
@@ -320,6 +343,7 @@ int main(void)
 		TEST_IMAGE(a_fork_copies_the_space),
 		TEST_IMAGE(a_new_thread_is_no_process),
 		TEST_IMAGE(a_vfork_maps_nothing),
+		TEST_IMAGE(a_vfork_s_calls_change_its_parent_s_memory),
 		TEST(an_exec_replaces_the_image),
 		TEST_IMAGE(an_exec_without_mappings_leaves_none),
 		TEST_IMAGE(a_name_may_change),

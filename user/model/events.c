@@ -192,6 +192,23 @@ static int call__effect(struct process *p, const struct rec_call *c, struct call
 	}
 }
 
+/* A child of vfork has its parent's memory until it executes or ends: that changes, too. */
+static int model__change_lenders(struct model *m, const struct process *p, const struct rec_call *c,
+				 bool agents)
+{
+	struct call_stats counted = {0};
+	struct place place = {0};
+	struct process *lender = process__lender(p);
+	int err = 0;
+
+	for (; lender && !err; lender = process__lender(lender)) {
+		err = call__failed(c) ? call__partial(lender, c) :
+					call__effect(lender, c, &counted, &place, agents);
+		model__account(m, lender);
+	}
+	return err;
+}
+
 int model__call(struct model *m, struct process *p, const struct rec_call *c)
 {
 	unsigned which = c->h.kind - REC_BRK;
@@ -214,8 +231,10 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 	} else {
 		err = call__effect(p, c, s, place, agents);
 		model__account(m, p);
-		model__sample_mapped(m, c->h.ts_ns);
 	}
+	err = err ?: model__change_lenders(m, p, c, agents);
+	if (!call__failed(c))
+		model__sample_mapped(m, c->h.ts_ns);
 	p->r.has_agent |= agents;
 	return err || agents ? err : model__heap_call(m, p, c, took);
 }

@@ -36,6 +36,8 @@ struct process {
 	unsigned nearly;
 	bool has_space; /* its mappings are known */
 	bool borrows_space; /* vfork: its space is a copy of its parent's, and counted there */
+	struct process *parent; /* whose that is, until its execs are others */
+	uint64_t parent_execs;
 	bool waits_for_exec;
 	bool has_heap_plane;
 	bool has_parts; /* r.parts is filled in */
@@ -133,6 +135,8 @@ uint32_t process__mmap_file(const struct process *p, const struct rec_call *c);
 
 /* Bring the totals up to date with a process's space. */
 void model__account(struct model *m, struct process *p);
+/* Whose memory a child of vfork still has; NULL: its own. */
+struct process *process__lender(const struct process *p);
 
 /* Note the mapped total at ts_ns. */
 void model__sample_mapped(struct model *m, uint64_t ts_ns);

@@ -331,6 +331,22 @@ int model__snapshot_begin(struct model *m, pid_t pid, uint64_t ts_ns)
 	return 0;
 }
 
+struct process *process__lender(const struct process *p)
+{
+	struct process *lender = p->borrows_space ? p->parent : NULL;
+
+	return lender && !lender->r.ended && lender->r.execs == p->parent_execs ? lender : NULL;
+}
+
+pid_t model__lender(const struct model *m, pid_t pid)
+{
+	const struct process *p = model__live(m, pid), *lender;
+
+	while (p && (lender = process__lender(p)))
+		p = lender;
+	return p ? p->r.pid : pid;
+}
+
 int model__snapshot_vma(struct model *m, pid_t pid, const struct vma *v)
 {
 	struct process *p = model__live(m, pid);
@@ -369,6 +385,8 @@ static int model__take_fork(struct model *m, const struct rec_fork *f)
 	child->r.exe = p->r.exe ? strdup(p->r.exe) : NULL;
 	child->has_space = p->has_space;
 	child->borrows_space = f->h.flags & FORK_SHARES_MM;
+	child->parent = p;
+	child->parent_execs = p->r.execs;
 	if (space__copy(&child->space, &p->space) ||
 	    process__heap_fork(child, p, f->h.flags & FORK_SHARES_MM))
 		return -ENOMEM;

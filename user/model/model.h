@@ -64,6 +64,8 @@ bool model__knows(const struct model *m, pid_t pid);
 const char *model__comm(const struct model *m, pid_t pid); /* "?" when not known */
 const char *model__exe(const struct model *m, pid_t pid); /* NULL when not known */
 const struct vma *model__find(const struct model *m, pid_t pid, uint64_t addr);
+/* Whose memory a process has: its own pid, or a child of vfork's parent. */
+pid_t model__lender(const struct model *m, pid_t pid);
 
 /* The stack behind a stack id; NULL when it has not come. */
 const struct rec_stack *model__stack(const struct model *m, uint64_t stack_id);
