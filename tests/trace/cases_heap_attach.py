@@ -28,7 +28,7 @@ def changed_code(pid):
             with open(m[4], "rb") as f:
                 f.seek(offset)
                 then = f.read(end - start)
-            changed += sum(a != b for a, b in zip(now, then))
+            changed += now != then and sum(a != b for a, b in zip(now, then))
     return changed
 
 
