@@ -33,7 +33,6 @@ struct {
 /* The processor's error code of a page fault. */
 #define PF_PROT (1 << 0)
 #define PF_WRITE (1 << 1)
-#define PF_USER (1 << 2)
 #define PF_INSTR (1 << 4)
 
 static __always_inline int fault__begin(unsigned long addr, unsigned long error)

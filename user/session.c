@@ -502,7 +502,7 @@ static int session__patience(const struct session *s)
 	if (fill > 0.05)
 		return fill > 0.25 ? 0 : POLL_RING_MS;
 	/* Also those that are empty now: a burst fills one in less than it takes to be idle. */
-	return kernel__fill(s->kernel) > 0.05 || (s->ring && ring_plane__serves_any(s->ring)) ?
+	return kernel__fill(s->kernel) > 0.05 || (s->ring && ring_plane__serves(s->ring)) ?
 		       POLL_BUSY_MS :
 		       POLL_IDLE_MS;
 }

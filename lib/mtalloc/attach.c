@@ -31,7 +31,6 @@
 #define BEAT_MS 2000 /* a tracer that has not looked for so long is gone */
 #define BEAT_CALLS 256 /* how often that is looked at */
 #define NAP_NS 50000
-#define MILLISECOND_NS 1000000
 
 #ifndef MFD_ALLOW_SEALING
 #define MFD_ALLOW_SEALING 2

@@ -65,7 +65,6 @@ enum ring_kind {
 #define RING_KIND(when) ((unsigned)(when)&0xff)
 #define RING_TICKS(when) ((when) >> 8)
 #define RING_WHEN(ticks, kind) ((uint64_t)(ticks) << 8 | (kind))
-#define RING_TICKS_MAX ((1ULL << 56) - 1) /* 270 days at 3 GHz */
 
 /* ring_record.size: size << 8 | RING_HAS_MORE | RING_FAILED | log2 of the alignment asked for */
 #define RING_HAS_MORE 0x80 /* a struct ring_more follows, and has the size */

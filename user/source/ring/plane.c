@@ -438,15 +438,7 @@ const struct rec *ring_plane__own(const struct ring_plane *p, const struct rec *
 	return (const struct rec *)copy;
 }
 
-bool ring_plane__serves(const struct ring_plane *p, pid_t pid)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (p->list[i].guest->pid == pid && !p->list[i].over)
-			return true;
-	return false;
-}
-
-bool ring_plane__serves_any(const struct ring_plane *p)
+bool ring_plane__serves(const struct ring_plane *p)
 {
 	return p->n > 0;
 }

@@ -79,9 +79,8 @@ void ring_plane__tidy(struct ring_plane *p);
 /* A record has been applied: threads that end. */
 void ring_plane__note(struct ring_plane *p, const struct rec *r);
 
-/* Whether a process hands its calls over; or may be about to, having begun to run a moment ago. */
-bool ring_plane__serves(const struct ring_plane *p, pid_t pid);
-bool ring_plane__serves_any(const struct ring_plane *p);
+/* Whether any process hands its calls over. */
+bool ring_plane__serves(const struct ring_plane *p);
 
 /*
  * Who cannot hand its calls over, or does not, is left to probes (uprobe/plane.h), which claim it:

@@ -243,11 +243,6 @@ void segment__set_owner(struct segment *s, pid_t pid)
 	s->pid = pid;
 }
 
-pid_t segment__owner(const struct segment *s)
-{
-	return s->pid;
-}
-
 /* Reading */
 
 static uint64_t ticks__sum(uint64_t start, uint64_t took)

@@ -48,7 +48,6 @@ const struct ring_header *segment__header(const struct segment *s);
 
 /* Whose it is, by the initial pid namespace. */
 void segment__set_owner(struct segment *s, pid_t pid);
-pid_t segment__owner(const struct segment *s);
 
 /* See what has been written up to now, for the next release of o, which the rings join as they
  * come into use. 0 or -ENOMEM. */

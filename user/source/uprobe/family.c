@@ -140,34 +140,3 @@ bool family__is_escape(const char *name, unsigned *kind)
 		}
 	return false;
 }
-
-const char *heap_op__name(unsigned op)
-{
-	static const char *const names[HEAP_OPS] = {
-		[HEAP_MALLOC] = "malloc",
-		[HEAP_CALLOC] = "calloc",
-		[HEAP_REALLOC] = "realloc",
-		[HEAP_REALLOCARRAY] = "reallocarray",
-		[HEAP_ALIGNED_ALLOC] = "aligned_alloc",
-		[HEAP_POSIX_MEMALIGN] = "posix_memalign",
-		[HEAP_MEMALIGN] = "memalign",
-		[HEAP_VALLOC] = "valloc",
-		[HEAP_PVALLOC] = "pvalloc",
-		[HEAP_NEW] = "new",
-		[HEAP_NEW_ARRAY] = "new[]",
-		[HEAP_MALLOCX] = "mallocx",
-		[HEAP_RALLOCX] = "rallocx",
-		[HEAP_XALLOCX] = "xallocx",
-		[HEAP_SAMPLED] = "sampled",
-		[HEAP_FREE] = "free",
-		[HEAP_FREE_SIZED] = "free_sized",
-		[HEAP_FREE_ALIGNED_SIZED] = "free_aligned_sized",
-		[HEAP_DELETE] = "delete",
-		[HEAP_DELETE_ARRAY] = "delete[]",
-		[HEAP_DALLOCX] = "dallocx",
-		[HEAP_SDALLOCX] = "sdallocx",
-		[HEAP_SAMPLED_FREE] = "sampled_free",
-	};
-
-	return op < HEAP_OPS && names[op] ? names[op] : "?";
-}

@@ -48,7 +48,4 @@ const struct family *family__parse(const char **name);
  * exception. *kind: ESCAPE_*. */
 bool family__is_escape(const char *name, unsigned *kind);
 
-/* Name of an operation, "malloc"; "?" for a number that is none. */
-const char *heap_op__name(unsigned op);
-
 #endif /* MEMTRACE_FAMILY_H */

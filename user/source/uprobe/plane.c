@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "user/source/uprobe/plane.h"
+#include "user/source/uprobe/plane_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,70 +7,20 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "user/source/ring/ring.h"
-#include "user/source/uprobe/attach.h"
-#include "user/source/uprobe/modules_internal.h"
-#include "user/util/hmap.h"
 #include "user/util/log.h"
+#include "user/wait.h"
 
 /* After new code was mapped a loader needs a moment until its list is whole: look again then. */
 static const uint64_t look_again_ns[] = {30000000, 300000000, 1700000000};
 #define LOOKS (sizeof(look_again_ns) / sizeof(look_again_ns[0]))
 
-struct traced {
-	pid_t pid;
-	struct attachment attachment;
-	bool attached[HEAP_HOOKS_MAX];
-	size_t nattached;
-	bool asked_for; /* by the user: not a child */
-	char why[256]; /* nothing was found at the last look; empty: none yet, or something was */
-	bool launched; /* probes were placed before it ran */
-	bool runs; /* it has begun to */
-	bool late; /* some were placed after */
-	/* Since its last exec, of a process that ran before it: code with probes has been mapped; since the
-	 * last look, too: code that defines malloc and has none, or that cannot be read. */
-	bool image_is_new, has_hooked, has_other;
-	bool asked; /* it hands its calls over itself */
-	/* Beside rings: */
-	uint64_t image_ns; /* when its image began; 0: it was there before */
-	bool probed; /* it is left to probes */
-	bool of_rings; /* a child of one that is not: it says hello with its first call, if ever */
-	bool nothing_told; /* that there is no allocator */
-	bool failed; /* its probes could not be placed: said once */
-	bool dirty; /* look now */
-	size_t look; /* of look_again_ns: those still to come; plane__looks(): none */
-	uint64_t look_ns;
-};
-
-struct plane {
-	struct plane_opts o;
-	struct kernel *kernel;
-	struct attach_programs programs;
-	struct module_cache *cache;
-	struct hook hooks[HEAP_HOOKS_MAX];
-	size_t nhooks;
-	bool full; /* more hooks were wanted: said once */
-	struct hmap processes; /* pid to struct traced */
-	/* Of the whole machine: probes are everybody's, traced.attached says whom they serve. */
-	struct attachment attachment;
-	bool attached[HEAP_HOOKS_MAX];
-};
-
 /* The last is for who may still say hello, on a busy machine. */
 static size_t plane__looks(const struct plane *p)
 {
 	return p->o.rings ? LOOKS : LOOKS - 1;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
 struct plane *plane__new(struct kernel *k, const struct plane_opts *o)
@@ -119,142 +69,6 @@ void plane__free(struct plane *p)
 	hmap__clear(&p->processes);
 	module_cache__free(p->cache);
 	free(p);
-}
-
-static struct rec own_record(unsigned kind, pid_t pid, uint32_t aux)
-{
-	return (struct rec){.kind = kind, .tgid = pid, .tid = pid, .aux = aux, .ts_ns = now_ns()};
-}
-
-/* A name into a record, whose bytes are zero: cut if it is too long. */
-static void text__copy(char *to, size_t room, const char *from)
-{
-	memcpy(to, from, strnlen(from, room - 1));
-}
-
-/* What is known of a hook. counts: NULL while it counts. */
-static void plane__tell_hook(struct plane *p, const struct hook *h,
-			     const struct heap_hook_counts *counts)
-{
-	const struct entry_point *e = h->entry;
-	struct rec_hook r = {
-		.h = own_record(REC_HOOK, 0, h->number),
-		.ino = h->module->ino,
-		.dev = h->module->dev,
-		.op = e->family->op,
-		.entry = e->offset,
-		.offset = e->offset + e->site.offset,
-		.place = e->site.place,
-	};
-
-	if (counts) {
-		r.done = 1;
-		r.hits = counts->hits;
-		r.nested = counts->nested;
-		r.ignored = counts->ignored;
-		r.lost = counts->lost;
-	}
-	text__copy(r.symbol, sizeof(r.symbol), e->name);
-	text__copy(r.path, sizeof(r.path), h->module->path);
-	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
-}
-
-static bool entry__is_of_allocator(const struct entry_point *e)
-{
-	return e->family && !entry__is_phase(e);
-}
-
-static void plane__say_exits(const struct entry_point *e)
-{
-	size_t slow = 0;
-
-	for (size_t i = 0; i < e->nexits; i++)
-		slow += e->exits[i].slow;
-	log__debug("%s may throw: no return probe, but one at each of its %zu exits, %zu of them slow",
-		   e->name, e->nexits, slow);
-}
-
-/* The hook of a choice, numbered if it is new. NULL: no more numbers. */
-static struct hook *plane__hook(struct plane *p, const struct choice *c)
-{
-	static const char *const places[] = {
-		[PLACE_ENTRY] = "at its entry",
-		[PLACE_INSIDE] = "inside",
-		[PLACE_SLOW] = "at its entry, slow: every instruction near it must be single-stepped",
-		[PLACE_USDT] = "a probe of its own",
-	};
-	struct hook *h;
-
-	for (size_t i = 0; i < p->nhooks; i++)
-		if (p->hooks[i].module == c->module && p->hooks[i].entry->offset == c->entry->offset)
-			return &p->hooks[i];
-	if (p->nhooks == HEAP_HOOKS_MAX) {
-		if (!p->full)
-			log__warn("heap plane: more than %d entry points: the others are left out",
-				  HEAP_HOOKS_MAX);
-		p->full = true;
-		return NULL;
-	}
-	h = &p->hooks[p->nhooks];
-	*h = (struct hook){c->module, c->entry, p->nhooks++};
-	log__debug("%s: %s at 0x%lx: probe at +%u, %s (%s)", h->module->path, h->entry->name,
-		   (unsigned long)h->entry->offset, h->entry->site.offset, h->entry->site.what,
-		   places[h->entry->site.place]);
-	if (entry__is_contract(h->entry) &&
-	    kernel__set_contract(p->kernel, h->number, &h->entry->args))
-		log__warn("%s: its arguments cannot be told to the kernel side", h->entry->name);
-	if (entry__by_exits(h->entry))
-		plane__say_exits(h->entry);
-	if (entry__is_of_allocator(h->entry))
-		plane__tell_hook(p, h, NULL);
-	return h;
-}
-
-static void plane__tell_allocator(struct plane *p, const struct traced *t, const struct module *m,
-				  uint32_t hooks)
-{
-	struct rec_allocator r = {
-		.h = own_record(REC_ALLOCATOR, t->pid, hooks),
-		.ino = m->ino,
-		.dev = m->dev,
-		.incomplete = t->late || !t->launched,
-	};
-	const char *slash = strrchr(m->path, '/');
-
-	text__copy(r.name, sizeof(r.name),
-		   m->binary.allocator[0] ? m->binary.allocator :
-		   slash		  ? slash + 1 :
-					    m->path);
-	text__copy(r.text, sizeof(r.text), m->path);
-	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
-	log__debug("process %d: %s (%s) serves malloc, %u entry points hooked", t->pid, r.name,
-		   r.text, hooks);
-}
-
-/* Whether the program that it has become allocates by what has no probes, for all that is known. */
-static bool traced__may_have_missed(const struct traced *t)
-{
-	return t->asked_for && t->image_is_new && (!t->has_hooked || t->has_other);
-}
-
-static void plane__tell_nothing(struct plane *p, struct traced *t, const char *why)
-{
-	struct rec_allocator r = {
-		.h = own_record(REC_ALLOCATOR, t->pid, 0),
-		/* Nothing is known of a child that has not been looked at. */
-		.incomplete = traced__may_have_missed(t) || (!t->asked_for && !t->why[0]),
-	};
-
-	if (t->nothing_told)
-		return;
-	t->nothing_told = true;
-	text__copy(r.text, sizeof(r.text), why);
-	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
-	if (p->o.required && t->asked_for)
-		log__warn("process %d: no allocator found: %s; the kernel's events are traced all the same",
-			  t->pid, why);
-	else
-		log__debug("process %d: no allocator found: %s", t->pid, why);
 }
 
 /* Whether rings tell of it, or would. */
@@ -318,20 +132,6 @@ static int plane__attach_module(struct plane *p, struct traced *t, const struct 
 	if (total)
 		plane__tell_allocator(p, t, m, total);
 	return 0;
-}
-
-static void plane__say_failure(struct traced *t, const struct module *m, int err)
-{
-	if (t->failed || err == -ESRCH)
-		return;
-	t->failed = true;
-	if (err == -EPERM || err == -EACCES)
-		log__warn("process %d: not permitted to place probes in %s: CAP_PERFMON and CAP_BPF, or root, "
-			  "are needed",
-			  t->pid, m->path);
-	else
-		log__warn("process %d: probes cannot be placed in %s: %s", t->pid, m->path,
-			  strerrorname_np(-err));
 }
 
 /* Whether the process hands its calls over itself. */
@@ -634,7 +434,7 @@ void plane__note(struct plane *p, const struct rec *r)
 
 int plane__work(struct plane *p)
 {
-	uint64_t now = now_ns(), pid, value;
+	uint64_t now = clock__now(), pid, value;
 	size_t pos = 0;
 	int err = 0;
 
