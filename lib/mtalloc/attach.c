@@ -60,8 +60,10 @@ static union {
 	char page[PRODUCER_PAGE];
 } own __attribute__((aligned(PRODUCER_PAGE)));
 
-/* For children of forks, not wiped: the tracer wants to see them, too; and it was there when this one began. */
-static bool followed, traced_at_fork;
+/* Not wiped in children of forks: the tracer wants to see them, too; */
+static _Atomic bool followed;
+/* and it was there when this one began. Of the thread that forks. */
+static __thread bool traced_at_fork;
 
 /* Where semaphores stand by custom. bpftrace finds out by this section alone where in the file they are: also
  * of those that stand elsewhere in the same segment. */
