@@ -362,7 +362,8 @@ struct rec_hook {
 
 /* What a process's heap plane is. tgid: the process; aux: number of hooks in the file. flags:
  * ALLOCATOR_*. */
-#define ALLOCATOR_RING (1 << 0) /* no hooks: code inside the process hands its calls over */
+#define ALLOCATOR_RING \
+	(1 << 0) /* no hooks: code inside the process hands its calls over; .ino is 0: it has not */
 struct rec_allocator {
 	struct rec h;
 	__u64 ino; /* the file that its hooks are in; 0: none was found */

@@ -247,6 +247,21 @@ def children_are_seen_from_their_first_call():
 
 
 @case
+def a_program_that_does_not_call_is_named():
+    program = target("heap_family")
+    tracer = Tracer("-p", program.pid)
+    expect("memtrace's status", tracer.finish(signal.SIGINT), 0)
+    expect("the program's status", program.finish(), 0)
+    process = process_of(load_report(tracer.json_path), program.pid)
+    expect("plane", process["heap_plane"], "none")
+    expect("allocators", [(a["name"], a["from_start"]) for a in process["allocators"]],
+           [("mtalloc", False)])
+    expect("why", process["allocators"][0]["why"].startswith("it was asked"), True)
+    # Its lines are as wide as the terminal.
+    expect("told", "it made none since" in " ".join(tracer.out.text().split()), True)
+
+
+@case
 def children_that_are_not_followed():
     program = target_of_python(FORKS)
     tracer = Tracer("--no-follow", "-p", program.pid)

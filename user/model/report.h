@@ -165,8 +165,10 @@ struct allocator {
 	const char *text; /* the file; or why none was found */
 	unsigned hooks;
 	bool incomplete; /* the process had begun to run before the probes were in place */
-	enum plane_kind plane;
+	enum plane_kind plane; /* with a name PLANE_NONE: */
 };
+#define ALLOCATOR_SILENT \
+	"it was asked to hand its calls over, and has not: it made none since, or had no answer in time"
 
 /* Resident bytes by whose they are; they sum up to the kernel's figure. UNKNOWN throughout
  * without a heap plane. */

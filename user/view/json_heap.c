@@ -144,7 +144,10 @@ void json__allocators(struct json *j, const struct process_report *p)
 		json__open_flat(j, NULL, '{');
 		json__string(j, "name", a->name);
 		json__string(j, "path", a->name ? a->text : NULL);
-		json__string(j, "why", a->name ? NULL : a->text);
+		json__string(j, "why",
+			     !a->name		    ? a->text :
+			     a->plane == PLANE_NONE ? ALLOCATOR_SILENT :
+						      NULL);
 		json__u64(j, "hooks", a->hooks);
 		json__bool(j, "from_start", !a->incomplete);
 		json__close(j, '}');

@@ -73,6 +73,9 @@ static void put_allocators(struct sink *s, const struct report *r, const struct 
 				words__add(&w,
 					   "malloc of process %d is %s's (%s): its calls are handed over in rings",
 					   (int)p->pid, a->name, a->text);
+			else if (a->name && a->plane == PLANE_NONE)
+				words__add(&w, "malloc of process %d is %s's (%s): %s", (int)p->pid,
+					   a->name, a->text, ALLOCATOR_SILENT);
 			else if (a->name)
 				words__add(&w,
 					   "malloc of process %d is %s's (%s): %u entry points hooked%s",

@@ -84,10 +84,12 @@ static void plane__end(struct plane *p, struct traced *t)
 	const char *ended = "it ended before it was looked at";
 
 	attach__drop(&t->attachment);
-	if (t->asked || p->o.machine || plane__is_of_rings(p, t) ||
+	if (p->o.machine || plane__is_of_rings(p, t) ||
 	    (p->o.ask && p->o.has_answered(p->o.sink_ctx, t->pid)))
 		return;
-	if (!t->nattached)
+	if (t->asked)
+		plane__tell_silence(p, t);
+	else if (!t->nattached)
 		plane__tell_nothing(p, t, t->why[0] ? t->why : ended);
 	else if (traced__may_have_missed(t))
 		plane__tell_nothing(p, t, ended);
@@ -152,7 +154,7 @@ static bool plane__ask(struct plane *p, struct traced *t, const struct module *m
 	if (err)
 		log__debug("process %d: it is not asked to hand its calls over: %s", t->pid,
 			   strerrorname_np(-err));
-	t->asked = !err;
+	t->asked = err ? NULL : m;
 	return t->asked;
 }
 
@@ -402,7 +404,7 @@ void plane__note(struct plane *p, const struct rec *r)
 		if (p->o.rings && t->runs)
 			plane__leave_image(p, t);
 		t->image_ns = t->runs ? r->ts_ns : 0;
-		t->asked = false;
+		t->asked = NULL;
 		t->nothing_told = false;
 		/* The first image of a command was looked at before it ran. */
 		t->image_is_new = t->runs;

@@ -21,7 +21,7 @@ struct traced {
 	/* Since its last exec, of a process that ran before it: code with probes has been mapped; since the
 	 * last look, too: code that defines malloc and has none, or that cannot be read. */
 	bool image_is_new, has_hooked, has_other;
-	bool asked; /* it hands its calls over itself */
+	const struct module *asked; /* it is to hand its calls over itself: its allocator */
 	/* Beside rings: */
 	uint64_t image_ns; /* when its image began; 0: it was there before */
 	bool probed; /* it is left to probes */
@@ -61,6 +61,8 @@ void plane__tell_allocator(struct plane *p, const struct traced *t, const struct
 /* Whether the program that it has become allocates by what has no probes, for all that is known. */
 bool traced__may_have_missed(const struct traced *t);
 void plane__tell_nothing(struct plane *p, struct traced *t, const char *why);
+/* It has been asked, and has handed over nothing. */
+void plane__tell_silence(struct plane *p, const struct traced *t);
 void plane__say_failure(struct traced *t, const struct module *m, int err);
 
 #endif /* MEMTRACE_UPROBE_PLANE_INTERNAL_H */

@@ -89,6 +89,17 @@ struct hook *plane__hook(struct plane *p, const struct choice *c)
 	return h;
 }
 
+static void allocator__name(struct rec_allocator *r, const struct module *m)
+{
+	const char *slash = strrchr(m->path, '/');
+
+	text__copy(r->name, sizeof(r->name),
+		   m->binary.allocator[0] ? m->binary.allocator :
+		   slash		  ? slash + 1 :
+					    m->path);
+	text__copy(r->text, sizeof(r->text), m->path);
+}
+
 void plane__tell_allocator(struct plane *p, const struct traced *t, const struct module *m,
 			   uint32_t hooks)
 {
@@ -98,16 +109,20 @@ void plane__tell_allocator(struct plane *p, const struct traced *t, const struct
 		.dev = m->dev,
 		.incomplete = t->late || !t->launched,
 	};
-	const char *slash = strrchr(m->path, '/');
 
-	text__copy(r.name, sizeof(r.name),
-		   m->binary.allocator[0] ? m->binary.allocator :
-		   slash		  ? slash + 1 :
-					    m->path);
-	text__copy(r.text, sizeof(r.text), m->path);
+	allocator__name(&r, m);
 	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
 	log__debug("process %d: %s (%s) serves malloc, %u entry points hooked", t->pid, r.name,
 		   r.text, hooks);
+}
+
+void plane__tell_silence(struct plane *p, const struct traced *t)
+{
+	struct rec_allocator r = {.h = own_record(REC_ALLOCATOR, t->pid, 0), .incomplete = 1};
+
+	r.h.flags = ALLOCATOR_RING;
+	allocator__name(&r, t->asked);
+	p->o.sink(p->o.sink_ctx, &r.h, sizeof(r));
 }
 
 bool traced__may_have_missed(const struct traced *t)
