@@ -100,3 +100,13 @@ enum wait_result waiter__wait(struct waiter *w, int timeout_ms)
 	}
 	return WAIT_TIMEOUT;
 }
+
+bool pid__has_ended(pid_t pid)
+{
+	struct pollfd fd = {(int)syscall(SYS_pidfd_open, pid, 0), POLLIN, 0};
+	bool ended = fd.fd < 0 ? errno == ESRCH : poll(&fd, 1, 0) == 1;
+
+	if (fd.fd >= 0)
+		close(fd.fd);
+	return ended;
+}

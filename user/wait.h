@@ -21,6 +21,9 @@ struct waiter {
 
 uint64_t clock__now(void); /* CLOCK_MONOTONIC, ns */
 
+/* Also when nobody has collected it yet. */
+bool pid__has_ended(pid_t pid);
+
 /* Block the signals and make the descriptors. pid 0: no child. 0 or -errno. */
 int waiter__init(struct waiter *w, pid_t child, uint64_t duration_ns, uint64_t tick_ns);
 void waiter__free(struct waiter *w);

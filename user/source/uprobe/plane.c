@@ -262,7 +262,8 @@ static int plane__look(struct plane *p, struct traced *t)
 			plane__tell_nothing(p, t, strerror(-err));
 		return 0;
 	}
-	err = plane__hook_modules(p, t, modules, last);
+	/* Of what ends meanwhile not all could be read: no word on what it has not. */
+	err = pid__has_ended(t->pid) ? 0 : plane__hook_modules(p, t, modules, last);
 	free(modules);
 	return err;
 }
