@@ -217,9 +217,13 @@ static void offers__do(struct ring_offers *o, struct job *j)
 		pthread_mutex_lock(&o->lock);
 		a = offers__find(o, j->pid);
 		if (a && a->serial == j->serial) {
+			/* Of its image before an exec it may have others. */
+			struct bpf_link *link = a->link, *wake = a->wake;
+
 			a->link = j->link;
 			a->wake = j->wake;
-			j->link = j->wake = NULL;
+			j->link = link;
+			j->wake = wake;
 		}
 		pthread_mutex_unlock(&o->lock);
 	}
@@ -430,6 +434,9 @@ void ring_offers__forget(struct ring_offers *o, pid_t pid)
 
 void ring_offers__drop(struct ring_offers *o)
 {
+	struct asked *list;
+	size_t n;
+
 	pthread_mutex_lock(&o->lock);
 	__atomic_store_n(&o->ends, true, __ATOMIC_RELAXED);
 	pthread_cond_signal(&o->news);
@@ -437,6 +444,14 @@ void ring_offers__drop(struct ring_offers *o)
 	if (o->has_worker)
 		pthread_join(o->worker, NULL);
 	o->has_worker = false;
-	for (; o->n; o->n--)
-		links__destroy(o->list[o->n - 1].link, o->list[o->n - 1].wake);
+	/* Whoever still offers is heard, meanwhile. */
+	pthread_mutex_lock(&o->lock);
+	list = o->list;
+	n = o->n;
+	o->list = NULL;
+	o->n = o->room = 0;
+	pthread_mutex_unlock(&o->lock);
+	for (size_t i = 0; i < n; i++)
+		links__destroy(list[i].link, list[i].wake);
+	free(list);
 }
