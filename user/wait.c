@@ -101,12 +101,19 @@ enum wait_result waiter__wait(struct waiter *w, int timeout_ms)
 	return WAIT_TIMEOUT;
 }
 
+bool pidfd__has_ended(int fd)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+
+	return fd < 0 || (poll(&p, 1, 0) == 1 && p.revents);
+}
+
 bool pid__has_ended(pid_t pid)
 {
-	struct pollfd fd = {(int)syscall(SYS_pidfd_open, pid, 0), POLLIN, 0};
-	bool ended = fd.fd < 0 ? errno == ESRCH : poll(&fd, 1, 0) == 1;
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	bool ended = fd < 0 ? errno == ESRCH : pidfd__has_ended(fd);
 
-	if (fd.fd >= 0)
-		close(fd.fd);
+	if (fd >= 0)
+		close(fd);
 	return ended;
 }

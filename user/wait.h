@@ -21,7 +21,8 @@ struct waiter {
 
 uint64_t clock__now(void); /* CLOCK_MONOTONIC, ns */
 
-/* Also when nobody has collected it yet. */
+/* Whether a process has ended, also when nobody has collected it yet; fd: a pidfd, -1 if there was none to be had. */
+bool pidfd__has_ended(int fd);
 bool pid__has_ended(pid_t pid);
 
 /* Block the signals and make the descriptors. pid 0: no child. 0 or -errno. */

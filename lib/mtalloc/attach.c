@@ -53,9 +53,9 @@ static union {
 		struct mapped segment, before; /* that is written to, and the one before it */
 		_Atomic uint32_t ending;
 		/* Of a held child, by any thread: */
-		volatile uint32_t calls; /* about how many */
-		volatile uint32_t beat; /* the tracer's last */
-		volatile uint64_t beat_ms; /* when it was new */
+		_Atomic uint32_t calls; /* about how many */
+		_Atomic uint32_t beat; /* the tracer's last */
+		_Atomic uint64_t beat_ms; /* when it was new */
 	};
 	char page[PRODUCER_PAGE];
 } own __attribute__((aligned(PRODUCER_PAGE)));
@@ -202,9 +202,12 @@ int producer__attach(struct producer *p)
 static bool tracer_lives(const struct ring_header *h)
 {
 	uint32_t beat = __atomic_load_n(&h->beat, __ATOMIC_RELAXED);
+	uint32_t calls = atomic_load_explicit(&own.calls, memory_order_relaxed);
 	uint64_t now;
 
-	if (own.calls++ % BEAT_CALLS)
+	/* No count that threads would have to wait for. */
+	atomic_store_explicit(&own.calls, calls + 1, memory_order_relaxed);
+	if (calls % BEAT_CALLS)
 		return true;
 	now = _mt_os_now_ms();
 	if (beat != own.beat || !own.beat_ms) {

@@ -30,7 +30,7 @@ struct asked {
 	pid_t pid;
 	uint64_t serial;
 	struct bpf_link *link, *wake; /* not yet, of a child */
-	bool answered, adopted;
+	bool adopted; /* its memory is taken, or about to be */
 	char name[PATH_BYTES]; /* of the module */
 };
 
@@ -87,18 +87,15 @@ static struct asked *offers__enter(struct ring_offers *o, pid_t pid, const char 
 	return a;
 }
 
-/* Who offers: by the module's name, or NULL. A child is heard of before it is asked: it has its parent's. */
+/* Who offers; NULL: no memory. A child is heard of before it is asked: its module is its parent's. */
 static struct asked *offers__hear(struct ring_offers *o, pid_t pid, pid_t parent)
 {
 	struct asked *a = offers__find(o, pid), *of;
 
-	if (!a) {
-		of = offers__find(o, parent);
-		a = offers__enter(o, pid, of ? of->name : o->last_name);
-	}
 	if (a)
-		a->answered = true;
-	return a;
+		return a;
+	of = offers__find(o, parent);
+	return offers__enter(o, pid, of ? of->name : o->last_name);
 }
 
 static int offers__take(void *ctx, void *data, size_t size)
@@ -108,7 +105,7 @@ static int offers__take(void *ctx, void *data, size_t size)
 	char name[PATH_BYTES] = "", comm[17], exe[2];
 	struct asked *a;
 	pid_t pid, parent = 0;
-	bool known, adopted = false;
+	bool known, before = false;
 	int err;
 
 	if (size < sizeof(*r))
@@ -123,20 +120,22 @@ static int offers__take(void *ctx, void *data, size_t size)
 	a = offers__hear(o, pid, parent);
 	if (a) {
 		memcpy(name, a->name, sizeof(name));
-		adopted = a->adopted && r->from_start;
+		before = a->adopted;
+		a->adopted = true;
 	}
 	pthread_mutex_unlock(&o->lock);
 	/* It is offered until the answer has been seen. */
-	if (!name[0] || adopted)
+	if (!a || (before && r->from_start))
 		return 0;
 	err = ring_server__adopt(o->server, pid, r->fd, r->call_at, name, r->from_start);
-	if (!err) {
-		pthread_mutex_lock(&o->lock);
-		a = offers__find(o, pid);
-		if (a)
-			a->adopted = true;
-		pthread_mutex_unlock(&o->lock);
-	} else if (err != -EEXIST)
+	if (!err)
+		return 0;
+	pthread_mutex_lock(&o->lock);
+	a = offers__find(o, pid);
+	if (a)
+		a->adopted = before;
+	pthread_mutex_unlock(&o->lock);
+	if (err != -EEXIST)
 		log__warn("process %d: its allocator's memory cannot be taken: %s", pid,
 			  strerrorname_np(-err));
 	return 0;
@@ -410,15 +409,20 @@ int ring_offers__ask(struct ring_offers *o, pid_t pid, const struct ring_probe *
 
 void ring_offers__again(struct ring_offers *o)
 {
-	for (size_t i = 0; i < o->n; i++) {
-		bool answered;
+	size_t i = 0;
+	pid_t pid;
 
+	do {
+		pid = 0;
 		pthread_mutex_lock(&o->lock);
-		answered = o->list[i].answered;
+		while (i < o->n && !pid) {
+			pid = o->list[i].adopted ? 0 : o->list[i].pid;
+			i++;
+		}
 		pthread_mutex_unlock(&o->lock);
-		if (!answered)
-			process__release(o->list[i].pid);
-	}
+		if (pid)
+			process__release(pid);
+	} while (pid);
 }
 
 void ring_offers__forget(struct ring_offers *o, pid_t pid)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -333,14 +332,6 @@ int ring_plane__look(struct ring_plane *p)
 	return err;
 }
 
-/* Also when nobody has collected it yet. */
-static bool guest__has_ended(const struct ring_guest *g)
-{
-	struct pollfd fd = {g->pidfd, POLLIN, 0};
-
-	return fd.fd < 0 || (poll(&fd, 1, 0) == 1 && fd.revents);
-}
-
 bool ring_plane__has(const struct ring_plane *p, pid_t pid)
 {
 	for (size_t i = 0; i < p->n; i++)
@@ -380,7 +371,7 @@ static void plane__retire(struct ring_plane *p, size_t i)
 	segment__leave(g->segment, p->order);
 	p->list[i] = p->list[--p->n];
 	/* Not if it was an image before the last: that one's is still to come. */
-	if (p->meet && guest__has_ended(g) && !ring_plane__has(p, g->pid))
+	if (p->meet && pidfd__has_ended(g->pidfd) && !ring_plane__has(p, g->pid))
 		p->o.sink(p->o.ctx, &end.h, sizeof(end));
 	ring_guest__free(g);
 }
@@ -401,7 +392,7 @@ void ring_plane__tidy(struct ring_plane *p)
 		ring_offers__again(p->offers);
 	}
 	for (size_t i = 0; i < p->n; i++)
-		if (guest__has_ended(p->list[i].guest))
+		if (pidfd__has_ended(p->list[i].guest->pidfd))
 			p->list[i].over = true;
 }
 
