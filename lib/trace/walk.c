@@ -322,6 +322,61 @@ static inline bool walker__step(struct walker *w, uint32_t stamp)
 
 /* ---- along the last walk ---- */
 
+/* Whether the words by which the last walk went from s outwards, to the end, are what they were. Known of a
+ * step that has none but plain ones outwards, when rbp is where it was: they lie on the thread's own stack
+ * or in w->bp. */
+static inline bool walker__sees_again(const struct walker *w, const struct walk_step *s)
+{
+	const struct walk_seen *seen = &w->seen[WALK_SEEN - s->pairs];
+
+#pragma GCC unroll 4
+	for (; seen < w->seen + WALK_SEEN; seen++)
+		if (load(seen->at) != seen->is)
+			return false;
+	return true;
+}
+
+/* Where rbp is in a frame, as walker.seen has it. */
+static uint64_t walker__bp_seen_at(const struct walker *w, const struct walk_step *s)
+{
+	return s->bp_at == NOT_SAVED ? (uintptr_t)&w->bp : s->bp_at;
+}
+
+/* Put down what the steps last[first] to last[rest - 1] went by. Those further out are all plain, and remain. */
+static void walker__see(struct walker *w, uint32_t first, uint32_t rest)
+{
+	uint32_t pairs = rest < WALK_END ? w->last[rest].pairs : 0, i;
+	struct walk_step *s;
+
+	w->hard = 0;
+	for (i = rest; i-- > first;) {
+		s = &w->last[i];
+		if (s->kind == STEP_SP || s->kind == STEP_BP) {
+			w->seen[WALK_SEEN - ++pairs] = (struct walk_seen){s[1].sp - 8, s[1].ip};
+			if (s->kind == STEP_BP)
+				w->seen[WALK_SEEN - ++pairs] =
+					(struct walk_seen){walker__bp_seen_at(w, s), s->bp};
+		} else if (s->kind == STEP_HARD && !w->hard) {
+			w->hard = i;
+		}
+		s->pairs = (uint8_t)pairs;
+	}
+}
+
+/* In last[k] rbp is elsewhere than it was: so it is in what is outwards, until it is saved anew. */
+static void walker__moved_bp(struct walker *w, uint32_t k, uint64_t bp_at)
+{
+	struct walk_step *s = &w->last[k];
+
+	for (;; s++) {
+		s->bp_at = bp_at;
+		if (s->kind == STEP_BP)
+			w->seen[WALK_SEEN - s->pairs].at = walker__bp_seen_at(w, s);
+		if ((s->kind != STEP_SP && s->kind != STEP_BP) || s[1].sets & STEP_SETS_BP)
+			break;
+	}
+}
+
 /*
  * The walk stands in last[*k]. Go on as far as what the last one read is still there; *k: where
  * that is. True: to the end. The state is brought up to date.
@@ -360,6 +415,12 @@ static inline bool walker__follow(struct walker *w, uint32_t *k)
 	return whole;
 }
 
+/* Whether rbp can be read. */
+static inline bool walker__may_have_bp(const struct walker *w)
+{
+	return w->bp_at == NOT_SAVED || (!(w->bp_at & 7) && w->bp_at - w->start < w->bytes);
+}
+
 /* The frame that the walk stands in, as a step. */
 static inline struct walk_step *walker__record(struct walker *w, enum walk_step_kind kind)
 {
@@ -394,8 +455,11 @@ static bool walker__join(struct walker *w, uint32_t *k, uint32_t end)
 		return false;
 	/* What is further in is of this walk. */
 	s->sets = w->sets;
-	s->bp_at = w->bp_at;
 	s->bx_at = w->bx_at;
+	if (s->bp_at != w->bp_at)
+		walker__moved_bp(w, *k, w->bp_at);
+	if (*k > w->hard && walker__may_have_bp(w) && walker__sees_again(w, s))
+		return true;
 	from = *k;
 	if (walker__follow(w, k)) {
 		*k = from;
@@ -505,17 +569,44 @@ void walker__begin(struct walker *w)
 }
 
 /* A walk of a signal's handler came in between: then what this one had is gone. */
-static bool walker__was_interrupted(struct walker *w, uint32_t turn)
+static bool walker__was_interrupted(const struct walker *w, uint32_t turn)
 {
 	barrier();
 	return w->turn != turn;
 }
 
-uint32_t walker__take(struct walker *w, const struct stack_table *t, const struct walk_regs *from,
-		      uint64_t top, uint64_t entry)
+/* What there is of it: no more than the call. What it has put down may be in the other's last walk. */
+static __attribute__((noinline)) uint32_t
+walker__interrupted(struct walker *w, const struct stack_table *t, uint64_t entry)
 {
-	uint32_t turn = ++w->turn, stamp = walk__stamp(), first = w->first, end = w->end, rest, n, id;
+	w->first = w->end = 0;
+	return stack_table__child(t, WALK_BROKEN, entry);
+}
 
+/* Whether the walk from here is the last one again. */
+static inline bool walker__is_last(struct walker *w, const struct walk_regs *from)
+{
+	const struct walk_step *s = &w->last[w->first];
+
+	if (w->first <= w->hard || s->ip != from->ip || s->sp != from->sp || s->behind ||
+	    s->bp_at != NOT_SAVED)
+		return false;
+	w->bp = from->bp;
+	barrier();
+	return walker__sees_again(w, s);
+}
+
+/* One that is not the last again. */
+static __attribute__((noinline)) uint32_t walker__take_anew(struct walker *w,
+							    const struct stack_table *t,
+							    const struct walk_regs *from,
+							    uint64_t top, uint64_t entry)
+{
+	uint32_t turn = w->turn, stamp = walk__stamp(), first, end, rest, n, i, id;
+
+	barrier();
+	first = w->first;
+	end = w->end;
 	if (w->stamp != stamp)
 		first = end = 0;
 	/* Until this walk is whole there is none to go along: a handler may leave by longjmp(). */
@@ -533,7 +624,7 @@ uint32_t walker__take(struct walker *w, const struct stack_table *t, const struc
 	rest = walker__walk(w, stamp, first, end);
 	n = w->n;
 	if (walker__was_interrupted(w, turn))
-		return stack_table__child(t, WALK_BROKEN, entry);
+		return walker__interrupted(w, t, entry);
 	if (rest == end)
 		rest = WALK_END;
 	else if (w->flags != w->last_flags)
@@ -541,14 +632,33 @@ uint32_t walker__take(struct walker *w, const struct stack_table *t, const struc
 			w->last[first].id = 0;
 	/* There is room: no walk has more than WALK_FRAMES in all. */
 	first = rest - n;
-	memcpy(&w->last[first], w->now, n * sizeof(*w->now));
+	for (i = 0; i < n; i++)
+		w->last[first + i] = w->now[i];
+	walker__see(w, first, rest);
 	id = walker__id(w, t, first, top, entry);
 	w->last_flags = w->flags;
 	if (walker__was_interrupted(w, turn))
-		return stack_table__child(t, WALK_BROKEN, entry);
+		return walker__interrupted(w, t, entry);
 	if (!(w->flags & WALK_TRUNCATED)) {
 		w->first = first;
 		w->end = WALK_END;
+		w->top = top;
+		w->entry = entry;
+		/* Each stack that is cut is counted. */
+		w->id = id & STACK_TABLE_CUT ? 0 : id;
 	}
 	return id;
+}
+
+uint32_t walker__take(struct walker *w, const struct stack_table *t, const struct walk_regs *from,
+		      uint64_t top, uint64_t entry)
+{
+	uint32_t turn = ++w->turn, id;
+
+	barrier();
+	id = w->id;
+	if (w->entry == entry && w->top == top && w->stamp == walk__stamp() && id &&
+	    walker__is_last(w, from) && !walker__was_interrupted(w, turn))
+		return id;
+	return walker__take_anew(w, t, from, top, entry);
 }

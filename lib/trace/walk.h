@@ -32,7 +32,8 @@
  * compared, for each frame, to the outermost. This is not a guess that equal frames have equal
  * callers. It is the same walk, step by step, with the table's answer known beforehand; one
  * step that differs, and the walk goes on by the tables from there. Their ids are known
- * with the frames, as the id of a stack depends on what is outwards of it alone.
+ * with the frames, as the id of a stack depends on what is outwards of it alone. What is to be
+ * compared stands in one list (walker.seen), so that a walk that is the last one again is a loop over that.
  */
 #ifndef MEMTRACE_WALK_H
 #define MEMTRACE_WALK_H
@@ -71,12 +72,20 @@ struct walk_step {
 	uint64_t bp; /* STEP_BP: what its CFA was computed from */
 	uint64_t bp_at, bx_at; /* where this frame's are saved, if the step to it `sets` them */
 	uint32_t id; /* of the stack from here outwards, 0: not known */
+	uint8_t pairs; /* of walker.seen, from here outwards */
 	uint8_t kind; /* enum walk_step_kind */
 	uint8_t behind; /* ip is a return address */
 	uint8_t sets; /* STEP_SETS_*: the registers that the step from the callee's frame changes */
 };
 
-/* What the walks of a thread keep. Some 18 KB, of which one with shallow stacks touches less. */
+/* A word that a walk went by, and what it was. */
+struct walk_seen {
+	uint64_t at, is;
+};
+
+#define WALK_SEEN (2 * (WALK_FRAMES + 1)) /* of each frame but the outermost */
+
+/* What the walks of a thread keep. Some 20 KB, of which one with shallow stacks touches less. */
 struct walker {
 	uint64_t thread; /* its thread pointer */
 	uint64_t own_start, own_end; /* of its stack, as far as it is known to be there */
@@ -97,11 +106,15 @@ struct walker {
 	/* The last walk: last[first] the innermost frame, up to last[end]. */
 	uint32_t first, end;
 	uint32_t last_flags;
+	uint32_t hard; /* the outermost of its steps that is STEP_HARD; 0: none is */
 	uint32_t stamp; /* of its rules */
+	uint64_t top, entry; /* as it was asked for */
+	uint32_t id; /* and what it came to; 0: not to be said again */
 	struct walk_known rules[WALK_RULES]; /* of an address: rule and stamp */
 	struct walk_known children[WALK_CHILDREN]; /* of an address: parent and id */
 	struct walk_step last[WALK_FRAMES + 2];
 	struct walk_step now[WALK_FRAMES + 2];
+	struct walk_seen seen[WALK_SEEN]; /* by the last walk; the last of them by its outermost step */
 };
 
 /* Before any walk, where the loader may be asked; memory: shared by all threads, for good. */
