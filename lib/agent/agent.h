@@ -100,8 +100,13 @@ const void *agent__malloc(void);
 const void *agent__free(void);
 
 /* Blocks for those who call while the lookup of malloc is under way. */
+#define ARENA_BYTES 32768
+extern char _arena[ARENA_BYTES] __attribute__((visibility("hidden")));
 void *arena__take(size_t size);
-bool arena__has(const void *p);
+static inline bool arena__has(const void *p)
+{
+	return (uintptr_t)p - (uintptr_t)_arena < ARENA_BYTES;
+}
 /* The frees of all of them are to come by. */
 void arena__watch(void);
 size_t arena__size(const void *p);

@@ -5,7 +5,6 @@
 
 #include "lib/agent/agent.h"
 
-#define ARENA_BYTES 32768
 #define ARENA_ALIGN 16
 
 void *_next[NEXT_COUNT];
@@ -107,7 +106,7 @@ bool next__is_leaf(void)
 
 /* The arena: blocks with their size before them, never given back. */
 
-static char arena[ARENA_BYTES] __attribute__((aligned(ARENA_ALIGN)));
+char _arena[ARENA_BYTES] __attribute__((aligned(ARENA_ALIGN)));
 static size_t arena_used;
 
 void *arena__take(size_t size)
@@ -119,9 +118,9 @@ void *arena__take(size_t size)
 	at = __atomic_fetch_add(&arena_used, bytes, __ATOMIC_RELAXED);
 	if (at + bytes > ARENA_BYTES)
 		return NULL;
-	memcpy(arena + at, &size, sizeof(size));
-	sampled__watch(&_producer_sampled, arena + at + ARENA_ALIGN);
-	return arena + at + ARENA_ALIGN;
+	memcpy(_arena + at, &size, sizeof(size));
+	sampled__watch(&_producer_sampled, _arena + at + ARENA_ALIGN);
+	return _arena + at + ARENA_ALIGN;
 }
 
 /* Whoever takes one later has seen the filter. */
@@ -132,12 +131,7 @@ void arena__watch(void)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	used = __atomic_load_n(&arena_used, __ATOMIC_RELAXED);
 	for (size_t at = 0; at < used && at < ARENA_BYTES; at += ARENA_ALIGN)
-		sampled__watch(&_producer_sampled, arena + at);
-}
-
-bool arena__has(const void *p)
-{
-	return (uintptr_t)p - (uintptr_t)arena < ARENA_BYTES;
+		sampled__watch(&_producer_sampled, _arena + at);
 }
 
 size_t arena__size(const void *p)

@@ -19,11 +19,28 @@ static unsigned int failed(const void *block, size_t size)
 	return !block && size ? RING_FAILED : 0;
 }
 
-static inline enum call_way begin(struct producer_thread *t, const void *frame, unsigned int op,
-				  size_t size, const void *block)
+/* Whether all calls are told to one tracer of the ring plane, who is there. */
+static inline bool goes_on_plainly(const struct producer_thread *t)
+{
+	return call__is_plain(t) && atomic_load_explicit(&_mt_probes.offers, memory_order_relaxed) &&
+	       !trace__is_held() && !__atomic_load_n(&_producer.p.segment->closed, __ATOMIC_RELAXED);
+}
+
+__attribute__((noinline)) static enum call_way begin_other(struct producer_thread *t,
+							   const void *frame, unsigned int op,
+							   size_t size, const void *block)
 {
 	ready();
 	return _mt_trace_goes_on() ? call__begin(t, frame, op, size, block) : CALL_UNSEEN;
+}
+
+static inline enum call_way begin(struct producer_thread *t, const void *frame, unsigned int op,
+				  size_t size, const void *block)
+{
+	if (unlikely(!goes_on_plainly(t)))
+		return begin_other(t, frame, op, size, block);
+	call__begin_plain(t, frame, op);
+	return CALL_TOLD;
 }
 
 #define BEGIN(t, op, size, block) begin(t, __builtin_frame_address(0), op, size, block)
@@ -149,7 +166,8 @@ void *_mt_traced_reallocarray(void *block, size_t count, size_t size)
 	return moved;
 }
 
-static void free_by(unsigned int op, const void *frame, void *block, size_t size, size_t alignment)
+static inline __attribute__((always_inline)) void free_by(unsigned int op, const void *frame,
+							  void *block, size_t size, size_t alignment)
 {
 	struct producer_thread *t = producer__self();
 	enum call_way way = begin(t, frame, op, 0, block);

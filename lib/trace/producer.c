@@ -74,11 +74,16 @@ void producer__set_generation(struct producer *p, uint32_t generation)
 {
 	union producer_state passes = {.generation = generation};
 	const uint8_t *filter = _producer_sampled.filter;
+	uint64_t plain = passes.word;
+
+	if (generation <= GENERATION_OFF || p->sample_bytes || p->ns_clock)
+		plain = 0;
 
 	if (generation <= GENERATION_OFF || !p->sample_bytes || !p->leaf || !filter) {
 		passes.word = 0;
 		filter = NULL;
 	}
+	__atomic_store_n(&p->plain, plain, __ATOMIC_RELAXED);
 	__atomic_store_n(&p->filter, filter, __ATOMIC_RELAXED);
 	__atomic_store_n(&p->passes, passes.word, __ATOMIC_RELAXED);
 	__atomic_store_n(&p->generation, generation, __ATOMIC_RELEASE);
@@ -168,6 +173,17 @@ void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, u
 	more->size = size;
 	more->flags = flags;
 	producer__publish(t, 2);
+}
+
+void producer__put_unusual(struct producer_thread *t, unsigned op, const void *addr, uint64_t size,
+			   unsigned low)
+{
+	if (_producer.p.sample_bytes && addr && !sampled__remember(&_producer_sampled, addr))
+		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, HEAP_UNTRACKED);
+	else if (size > RING_SIZE_MAX || t->over > UINT32_MAX)
+		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, 0);
+	else
+		producer__put(t, op, addr, size, low, t->stack, (uint32_t)t->over);
 }
 
 uint64_t producer__moved(const struct producer_thread *t, const void *addr, unsigned low,
@@ -333,4 +349,36 @@ bool producer__arrive(struct producer_thread *t, uint64_t sp)
 		__atomic_fetch_add(&p->segment->unslotted, 1, __ATOMIC_RELAXED);
 	producer__show(t, 0);
 	return found;
+}
+
+/* Whether a call is among the samples. block: the one that it frees, or NULL. */
+static bool call__is_sampled(struct producer_thread *t, unsigned op, uint64_t size, const void *block)
+{
+	if (op >= HEAP_FREE)
+		return sampled__forget(&_producer_sampled, block);
+	t->left_out = !sampler__takes(&t->sampler, _producer.p.sample_bytes, size);
+	/* What moves a sampled block is told, so that the block is not thought to live. */
+	t->had_sampled = block && sampled__forget(&_producer_sampled, block);
+	return !t->left_out || t->had_sampled;
+}
+
+enum call_way call__begin_other(struct producer_thread *t, const void *sp, unsigned op,
+				uint64_t size, const void *block)
+{
+	const struct producer *p = &_producer.p;
+
+	if ((t->inside || t->generation != producer__generation()) &&
+	    !producer__arrive(t, (uintptr_t)sp))
+		return CALL_UNSEEN;
+	t->inside = INSIDE_CALL;
+	t->call.sp = (uintptr_t)sp;
+	t->told = 1;
+	if (p->sample_bytes && !call__is_sampled(t, op, size, block)) {
+		producer__barrier();
+		return CALL_LEFT_OUT;
+	}
+	t->op = op;
+	producer__barrier();
+	call__starts(t, op__frees(op) ? producer__ticks_after(p) : producer__ticks(p));
+	return CALL_TOLD;
 }

@@ -68,6 +68,9 @@ union producer_state {
 struct producer {
 	uint32_t generation;
 	uint32_t attaching; /* 1: a thread is in producer__attach() */
+	/* What a thread is at, whose next call is to be told with nothing more to look at: every call is told, and the
+	 * clock is the time stamp counter. Else 0. */
+	uint64_t plain;
 	/* With samples, where calls may pass; else 0 and NULL: */
 	uint64_t passes; /* what a thread is at, whose calls may */
 	const uint8_t *filter; /* of the sampled blocks */
@@ -165,6 +168,10 @@ void producer__put_wide(struct producer_thread *t, unsigned op, uint64_t addr, u
 			unsigned low, uint64_t old, uint64_t flags)
 	__attribute__((visibility("hidden")));
 
+/* An allocation that is sampled, or does not fit in one record. */
+void producer__put_unusual(struct producer_thread *t, unsigned op, const void *addr, uint64_t size,
+			   unsigned low) __attribute__((visibility("hidden")));
+
 /* With samples: what became of the block `old`. What is to be said of it in struct ring_more's flags. */
 uint64_t producer__moved(const struct producer_thread *t, const void *addr, unsigned low,
 			 const void *old) __attribute__((visibility("hidden")));
@@ -190,9 +197,10 @@ static inline uint64_t producer__ticks(const struct producer *p)
  */
 static inline uint64_t producer__ticks_after(const struct producer *p)
 {
-	if (PRODUCER_LIKELY(!p->ns_clock))
-		_mm_lfence();
-	return producer__ticks(p);
+	if (PRODUCER_UNLIKELY(p->ns_clock))
+		return producer__ticks(p);
+	_mm_lfence();
+	return __rdtsc() - p->base_ticks;
 }
 
 /* Whether a call gives a block up: others may have it before the call is over. */
@@ -226,16 +234,36 @@ enum call_way {
 	CALL_UNSEEN, /* nested, or nobody traces */
 };
 
-/* Whether a call is among the samples. block: the one that it frees, or NULL. */
-static inline bool call__is_sampled(struct producer_thread *t, unsigned op, uint64_t size,
-				    const void *block)
+/* Whether a call is to be told as nearly all are, where all are. */
+static inline bool call__is_plain(const struct producer_thread *t)
 {
-	if (op >= HEAP_FREE)
-		return sampled__forget(&_producer_sampled, block);
-	t->left_out = !sampler__takes(&t->sampler, _producer.p.sample_bytes, size);
-	/* What moves a sampled block is told, so that the block is not thought to live. */
-	t->had_sampled = block && sampled__forget(&_producer_sampled, block);
-	return !t->left_out || t->had_sampled;
+	return t->state.word == __atomic_load_n(&_producer.p.plain, __ATOMIC_ACQUIRE);
+}
+
+/* No two calls have one start, also on a processor whose counter is behind another's. */
+static inline void call__starts(struct producer_thread *t, uint64_t now)
+{
+	if (PRODUCER_UNLIKELY(now <= t->start))
+		now = t->start + 1;
+	t->start = now;
+	t->told = 0;
+}
+
+/* The rest of call__begin(). */
+enum call_way call__begin_other(struct producer_thread *t, const void *sp, unsigned op, uint64_t size,
+				const void *block) __attribute__((visibility("hidden")));
+
+/* One that is plain begins. */
+static inline void call__begin_plain(struct producer_thread *t, const void *sp, unsigned op)
+{
+	t->inside = INSIDE_CALL;
+	t->call.sp = (uintptr_t)sp;
+	t->told = 1;
+	t->op = op;
+	producer__barrier();
+	if (op__frees(op))
+		_mm_lfence(); /* as in producer__ticks_after() */
+	call__starts(t, __rdtsc() - _producer.p.base_ticks);
 }
 
 /*
@@ -246,27 +274,9 @@ static inline bool call__is_sampled(struct producer_thread *t, unsigned op, uint
 static inline enum call_way call__begin(struct producer_thread *t, const void *sp, unsigned op,
 					uint64_t size, const void *block)
 {
-	const struct producer *p = &_producer.p;
-	uint64_t now;
-
-	if (PRODUCER_UNLIKELY(t->inside || t->generation != producer__generation()) &&
-	    !producer__arrive(t, (uintptr_t)sp))
-		return CALL_UNSEEN;
-	t->inside = INSIDE_CALL;
-	t->call.sp = (uintptr_t)sp;
-	t->told = 1;
-	if (PRODUCER_UNLIKELY(p->sample_bytes) && !call__is_sampled(t, op, size, block)) {
-		producer__barrier();
-		return CALL_LEFT_OUT;
-	}
-	t->op = op;
-	producer__barrier();
-	now = op__frees(op) ? producer__ticks_after(p) : producer__ticks(p);
-	/* No two calls have one start, also on a processor whose counter is behind another's. */
-	if (PRODUCER_UNLIKELY(now <= t->start))
-		now = t->start + 1;
-	t->start = now;
-	t->told = 0;
+	if (PRODUCER_UNLIKELY(!call__is_plain(t)))
+		return call__begin_other(t, sp, op, size, block);
+	call__begin_plain(t, sp, op);
 	return CALL_TOLD;
 }
 
@@ -360,36 +370,9 @@ static inline void call__over(struct producer_thread *t)
 			(t)->stack = capture__take((t)->walker, (uint64_t)(uintptr_t)(entry)); \
 	} while (0)
 
-/* An allocation is over. low: RING_FAILED, log2 of the alignment. */
-static inline void call__made(struct producer_thread *t, unsigned op, const void *addr,
-			      uint64_t size, unsigned low)
-{
-	uint64_t took = t->over;
-	struct ring_record *r;
-
-	if (PRODUCER_UNLIKELY(_producer.p.sample_bytes) && addr &&
-	    !sampled__remember(&_producer_sampled, addr)) {
-		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, HEAP_UNTRACKED);
-		return;
-	}
-	if (PRODUCER_UNLIKELY(size > RING_SIZE_MAX || took > UINT32_MAX)) {
-		producer__put_wide(t, op, (uintptr_t)addr, size, low, 0, 0);
-		return;
-	}
-	r = producer__next(t, op);
-	if (PRODUCER_UNLIKELY(!r))
-		return;
-	r->when = RING_WHEN(t->start, op);
-	r->addr = (uintptr_t)addr;
-	r->size = size << 8 | low;
-	r->stack = t->stack;
-	r->took = (uint32_t)took;
-	producer__publish(t, 1);
-}
-
-/* A free is about to begin. size: as the caller says it, 0: it does not. */
-static inline void call__freed(struct producer_thread *t, unsigned op, const void *addr,
-			       uint64_t size, unsigned low)
+/* Put it down as one record. */
+static inline void producer__put(struct producer_thread *t, unsigned op, const void *addr,
+				 uint64_t size, unsigned low, uint32_t stack, uint32_t took)
 {
 	struct ring_record *r = producer__next(t, op);
 
@@ -397,10 +380,27 @@ static inline void call__freed(struct producer_thread *t, unsigned op, const voi
 		return;
 	r->when = RING_WHEN(t->start, op);
 	r->addr = (uintptr_t)addr;
-	r->size = (size < RING_SIZE_MAX ? size : RING_SIZE_MAX) << 8 | low;
-	r->stack = 0;
-	r->took = 0;
+	r->size = size << 8 | low;
+	r->stack = stack;
+	r->took = took;
 	producer__publish(t, 1);
+}
+
+/* An allocation is over. low: RING_FAILED, log2 of the alignment. */
+static inline void call__made(struct producer_thread *t, unsigned op, const void *addr,
+			      uint64_t size, unsigned low)
+{
+	if (PRODUCER_UNLIKELY(_producer.p.sample_bytes || size >> 56 | t->over >> 32))
+		producer__put_unusual(t, op, addr, size, low);
+	else
+		producer__put(t, op, addr, size, low, t->stack, (uint32_t)t->over);
+}
+
+/* A free is about to begin. size: as the caller says it, 0: it does not. */
+static inline void call__freed(struct producer_thread *t, unsigned op, const void *addr,
+			       uint64_t size, unsigned low)
+{
+	producer__put(t, op, addr, size < RING_SIZE_MAX ? size : RING_SIZE_MAX, low, 0, 0);
 }
 
 /* A realloc is over. flags: of struct ring_more. */

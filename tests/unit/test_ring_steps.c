@@ -226,7 +226,7 @@ static void begin_attached(void)
 {
 	begin_new();
 	holds(producer__attach(&_producer.p) == 0);
-	_producer.p.generation = GENERATION_FIRST;
+	producer__set_generation(&_producer.p, GENERATION_FIRST);
 }
 
 static void another_thread_arrives_at_any_moment(void **state)
