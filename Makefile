@@ -317,7 +317,7 @@ $(O)/bench/sampled-%.so: tests/bench/sampled/preload.c $(O)/.config
 		-Wl,-Bsymbolic -o $@ $(SAMPLED_$*) $<
 
 # They measure what is in the library.
-$(O)/bench/walk $(O)/bench/check: $(O)/bench/%: tests/bench/%.c $(O)/libmemtrace.a $(O)/.config
+$(O)/bench/walk $(O)/bench/check $(O)/bench/collect: $(O)/bench/%: tests/bench/%.c $(O)/libmemtrace.a $(O)/.config
 	$(call say,BENCH,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -O2 -fomit-frame-pointer $(DEPFLAGS) -o $@ $< \
