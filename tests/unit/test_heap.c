@@ -217,6 +217,39 @@ static const struct heap_stats *child_heap(void)
 	return &r->processes[1].heap;
 }
 
+static uint64_t calls_at(uint64_t offset)
+{
+	uint64_t calls = 0;
+	size_t i;
+
+	for (i = 0; i < r->nsites; i++)
+		if (r->sites[i].is_heap && r->sites[i].nframes &&
+		    r->sites[i].frames[0].offset == offset)
+			calls += r->sites[i].heap.calls;
+	return calls;
+}
+
+/* Two stacks that were seen before and after other code came to be there, which it did not in the child. */
+static void a_site_is_found_anew_when_code_moves(void **state)
+{
+	(void)state;
+	malloc_at(A, 1, 1);
+	malloc_at(B, 1, 2);
+	fork_record(PID, CHILD, 0);
+	HEAP_CALL(.op = HEAP_MALLOC, .pid = CHILD, .size = 1, .result = C, .stack = 1);
+	mmap_file(TEXT, 4 * PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, EXE_INO, 64 * PAGE);
+	malloc_at(C, 1, 1);
+	malloc_at(C + 16, 1, 2);
+	malloc_at(C + 32, 1, 1);
+	HEAP_CALL(.op = HEAP_MALLOC, .pid = CHILD, .size = 1, .result = C + 16, .stack = 1);
+	HEAP_CALL(.op = HEAP_MALLOC, .pid = CHILD, .size = 1, .result = C + 32, .stack = 2);
+	heap_now();
+	assert_int_equal(calls_at(PAGE + 0x100 + 8), 3);
+	assert_int_equal(calls_at(PAGE + 0x100 + 16), 2);
+	assert_int_equal(calls_at(64 * PAGE + 0x100 + 8), 2);
+	assert_int_equal(calls_at(64 * PAGE + 0x100 + 16), 1);
+}
+
 static void a_fork_copies_the_heap(void **state)
 {
 	(void)state;
@@ -412,6 +445,7 @@ int main(void)
 		HEAP_TEST(frees_of_older_blocks_are_counted_as_such),
 		HEAP_TEST(what_lives_longer_is_not_temporary),
 		HEAP_TEST(calls_that_never_return_are_told),
+		HEAP_TEST(a_site_is_found_anew_when_code_moves),
 		HEAP_TEST(a_fork_copies_the_heap),
 		HEAP_TEST(a_child_of_vfork_has_its_parent_s_heap),
 		HEAP_TEST(an_exec_takes_the_heap_away),

@@ -213,6 +213,12 @@ static void a_pid_comes_again(void **state)
 	exec_image(PID + 1, 0);
 	assert_int_equal(m->nprocesses, 4);
 	assert_int_equal(model__process(m, PID + 1)->execs, 1);
+	/* Nobody else comes between. */
+	exit_record(PID + 1, true, 0);
+	CALL(.kind = REC_MADVISE, .pid = PID + 1);
+	CALL(.kind = REC_MADVISE, .pid = PID + 1);
+	assert_int_equal(m->nprocesses, 5);
+	assert_int_equal(model__process(m, PID + 1)->call[CALL_MADVISE].calls, 2);
 }
 
 /* The record of an end was lost, and the pid is used again. */

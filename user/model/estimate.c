@@ -4,9 +4,7 @@
 #include <math.h>
 
 #include "bpf/sample.h"
-#include "user/model/blocks.h"
 
-#define VARIANCE_MOST (UINT64_MAX / 2)
 #define WEIGHT_MOST (1UL << 52)
 
 static uint64_t cut(uint64_t bytes)
@@ -46,25 +44,18 @@ static uint64_t times_excess(unsigned __int128 n, uint64_t weight, unsigned shif
 	return saturated((product + (((unsigned __int128)1 << shift) - 1)) >> shift);
 }
 
-struct amount amount__of(uint64_t size, uint64_t weight)
+struct amount amount__of_sample(uint64_t size, uint64_t weight)
 {
 	uint64_t own = cut(size);
-	struct amount a = {HEAP_UNIT, own, 0, 0};
+	struct amount a;
 	unsigned __int128 bytes;
 
-	if (weight <= WEIGHT_ONE)
-		return a;
 	a.blocks = (weight + WEIGHT_ONE / HEAP_UNIT / 2) / (WEIGHT_ONE / HEAP_UNIT);
 	bytes = ((unsigned __int128)own * weight + WEIGHT_ONE / 2) / WEIGHT_ONE;
 	a.bytes = bytes < BLOCK_SIZE_MAX ? (uint64_t)bytes : BLOCK_SIZE_MAX;
 	a.blocks_variance = times_excess(a.blocks, weight, 20);
 	a.bytes_variance = times_excess((unsigned __int128)a.bytes * own, weight, 30);
 	return a;
-}
-
-uint64_t variance__add(uint64_t a, uint64_t b)
-{
-	return saturated((unsigned __int128)a + b);
 }
 
 /* The sum of many independent samples is normally distributed: 95 % within 1.96 deviations. */

@@ -13,18 +13,13 @@
 #include "user/model/heap.h"
 #include "user/model/internal.h"
 
-static struct thread_call *model__thread(struct model *m, uint32_t tid)
+static __attribute__((noinline)) struct thread_call *model__find_thread(struct model *m, uint32_t tid)
 {
-	struct thread_call *t = m->last_thread;
-	uint64_t *found;
+	uint64_t *found = hmap__find(&m->threads, tid);
+	struct thread_call *t;
 
-	if (t && t->tid == tid)
-		return t;
-	found = hmap__find(&m->threads, tid);
-	if (found) {
-		m->last_thread = (struct thread_call *)(uintptr_t)*found;
-		return m->last_thread;
-	}
+	if (found)
+		return (struct thread_call *)(uintptr_t)*found;
 	t = calloc(1, sizeof(*t));
 	if (!t)
 		return NULL;
@@ -34,8 +29,21 @@ static struct thread_call *model__thread(struct model *m, uint32_t tid)
 		free(t);
 		return NULL;
 	}
-	m->last_thread = t;
 	return t;
+}
+
+static struct thread_call **model__recent_thread(struct model *m, uint32_t tid)
+{
+	return &m->recent_threads[tid & (RECENT_THREADS - 1)];
+}
+
+static struct thread_call *model__thread(struct model *m, uint32_t tid)
+{
+	struct thread_call **t = model__recent_thread(m, tid);
+
+	if (!*t || (*t)->tid != tid)
+		*t = model__find_thread(m, tid);
+	return *t;
 }
 
 /* Costs find their place, or are known to have none. */
@@ -174,8 +182,8 @@ void model__heap_thread_end(struct model *m, uint32_t tid)
 	t = (struct thread_call *)(uintptr_t)*found;
 	thread_call__settle(m, t, NO_SITE);
 	hmap__remove(&m->threads, tid);
-	if (m->last_thread == t)
-		m->last_thread = NULL;
+	if (*model__recent_thread(m, tid) == t)
+		*model__recent_thread(m, tid) = NULL;
 	free(t);
 }
 

@@ -75,6 +75,16 @@ struct place {
 	struct site_heap *heap; /* of a place that calls the allocator, else NULL */
 };
 
+/* The place of a stack that called the allocator, as process.places has it: found without a search. */
+#define RECENT_PLACES 256 /* a power of two */
+struct recent_place {
+	const struct process *process; /* NULL: none */
+	uint64_t stack_id;
+	size_t place;
+};
+
+#define RECENT_THREADS 64 /* a power of two */
+
 #define MAPPED_POINTS 120
 
 struct model {
@@ -82,6 +92,7 @@ struct model {
 	struct process **processes; /* in the order they were met */
 	size_t nprocesses, processes_room, nalive;
 	struct hmap by_pid; /* the latest of each pid, ended or not: index in processes */
+	struct process *last_process; /* that a record was about, if it is the latest of its pid */
 	struct file *files;
 	size_t nfiles, files_room;
 	struct hmap by_vnode;
@@ -99,7 +110,8 @@ struct model {
 	bool sampled; /* a record stood for more than itself */
 	uint64_t sample_bytes; /* the mean distance of samples; 0: not sampled here */
 	struct hmap threads; /* tid -> struct thread_call * */
-	struct thread_call *last_thread;
+	struct thread_call *recent_threads[RECENT_THREADS]; /* by the low bits of the tid */
+	struct recent_place recent_places[RECENT_PLACES]; /* by those of the stack's id */
 	struct model_last last;
 	char *agent; /* the path of the library that is preloaded; NULL: none is */
 	struct place agents; /* of memtrace's own events, which no report shows */
@@ -111,6 +123,9 @@ struct process *model__live(const struct model *m, pid_t pid);
 uint64_t model__since_start(const struct model *m, uint64_t ts_ns);
 struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const char *comm,
 				   uint64_t ts_ns);
+
+/* Which stack is which place is to be found out anew. */
+void process__forget_places(struct model *m, struct process *p);
 
 /* The place of a stack in a process; NULL: no memory. */
 struct place *model__place(struct model *m, struct process *p, uint64_t stack_id, uint64_t ip);

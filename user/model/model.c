@@ -189,8 +189,12 @@ uint64_t model__since_start(const struct model *m, uint64_t ts_ns)
 /* The latest process with a pid, which may have ended. */
 static struct process *model__latest(const struct model *m, pid_t pid)
 {
-	uint64_t *i = hmap__find(&m->by_pid, pid);
+	struct process *p = m->last_process;
+	uint64_t *i;
 
+	if (p && p->r.pid == pid)
+		return p;
+	i = hmap__find(&m->by_pid, pid);
 	return i ? m->processes[*i] : NULL;
 }
 
@@ -231,7 +235,7 @@ static void process__end(struct model *m, struct process *p, uint64_t ts_ns)
 	process__classify_early(m, p);
 	process__heap_drop(m, p, false);
 	process__set_space(m, p, false);
-	hmap__clear(&p->places);
+	process__forget_places(m, p);
 	free(p->pending);
 	p->pending = NULL;
 	p->npending = 0;
@@ -257,6 +261,7 @@ struct process *model__new_process(struct model *m, pid_t pid, pid_t ppid, const
 		return NULL;
 	}
 	m->processes[m->nprocesses++] = p;
+	m->last_process = NULL;
 	m->nalive++;
 	if (before) /* the pid is in use again: its end was lost */
 		process__end(m, before, ts_ns);
@@ -315,8 +320,10 @@ static struct process *model__get(struct model *m, const struct rec *r)
 {
 	struct process *p = model__latest(m, r->tgid);
 
-	if (p && (!p->r.ended || r->kind == REC_EXIT || r->kind == REC_FAULT))
+	if (p && (!p->r.ended || r->kind == REC_EXIT || r->kind == REC_FAULT)) {
+		m->last_process = p;
 		return p;
+	}
 	return model__new_process(m, r->tgid, 0, "?", r->ts_ns);
 }
 
@@ -540,45 +547,33 @@ const struct rec_stack *model__stack(const struct model *m, uint64_t stack_id)
 }
 
 /* How long each kind of record must be. */
-static size_t record__min_len(unsigned kind)
-{
-	switch (kind) {
-	case REC_FAULT:
-		return sizeof(struct rec_fault);
-	case REC_FORK:
-		return sizeof(struct rec_fork);
-	case REC_EXEC:
-		return sizeof(struct rec_exec);
-	case REC_EXIT:
-		return sizeof(struct rec_exit);
-	case REC_STACK:
-		return sizeof(struct rec_stack) - sizeof(((struct rec_stack *)0)->ip);
-	case REC_VMA:
-		return sizeof(struct rec_vma);
-	case REC_FILE:
-		return sizeof(struct rec_file) - FILE_PATH_BYTES;
-	case REC_RENAME:
-		return sizeof(struct rec_rename);
-	case REC_HEAP:
-		return sizeof(struct rec_heap);
-	case REC_HOOK:
-		return sizeof(struct rec_hook);
-	case REC_ALLOCATOR:
-		return sizeof(struct rec_allocator);
-	default:
-		return sizeof(struct rec_call);
-	}
-}
+static const uint16_t record_min_len[REC_ALL_KINDS] = {
+	[REC_BRK... REC_MPROTECT] = sizeof(struct rec_call),
+	[REC_FAULT] = sizeof(struct rec_fault),
+	[REC_FORK] = sizeof(struct rec_fork),
+	[REC_EXEC] = sizeof(struct rec_exec),
+	[REC_EXIT] = sizeof(struct rec_exit),
+	[REC_STACK] = sizeof(struct rec_stack) - sizeof(((struct rec_stack *)0)->ip),
+	[REC_VMA] = sizeof(struct rec_vma),
+	[REC_FILE] = sizeof(struct rec_file) - FILE_PATH_BYTES,
+	[REC_RENAME] = sizeof(struct rec_rename),
+	[REC_HEAP] = sizeof(struct rec_heap),
+	[REC_HOOK] = sizeof(struct rec_hook),
+	[REC_ALLOCATOR] = sizeof(struct rec_allocator),
+};
 
 int model__apply(struct model *m, const struct rec *r, size_t len)
 {
 	struct process *p;
 
 	if (len < sizeof(*r) || r->kind <= REC_NONE || r->kind >= REC_ALL_KINDS ||
-	    len < record__min_len(r->kind))
+	    len < record_min_len[r->kind])
 		return -EBADMSG;
 	m->last = (struct model_last){.old_size = UNKNOWN};
 	switch (r->kind) {
+	case REC_HEAP: /* of these there are the most */
+		p = model__get(m, r);
+		return p ? model__heap(m, p, (const struct rec_heap *)r) : -ENOMEM;
 	case REC_FORK:
 		return model__take_fork(m, (const struct rec_fork *)r);
 	case REC_EXEC:
@@ -599,8 +594,6 @@ int model__apply(struct model *m, const struct rec *r, size_t len)
 	p = model__get(m, r);
 	if (!p)
 		return -ENOMEM;
-	if (r->kind == REC_HEAP)
-		return model__heap(m, p, (const struct rec_heap *)r);
 	if (r->kind == REC_FAULT)
 		return model__fault(m, p, (const struct rec_fault *)r);
 	if (r->kind == REC_ALLOCATOR)

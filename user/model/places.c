@@ -111,6 +111,13 @@ static size_t model__intern(struct model *m, const struct place_key *k)
 	return m->nplaces++;
 }
 
+void process__forget_places(struct model *m, struct process *p)
+{
+	hmap__clear(&p->places);
+	/* Seldom: not worth a look at whose they are. */
+	memset(m->recent_places, 0, sizeof(m->recent_places));
+}
+
 static struct place *model__place_of(struct model *m, struct process *p, uint64_t stack_id,
 				     uint64_t ip, bool heap)
 {
@@ -120,7 +127,7 @@ static struct place *model__place_of(struct model *m, struct process *p, uint64_
 	size_t i;
 
 	if (p->places_at != p->space.code_changes) {
-		hmap__clear(&p->places);
+		process__forget_places(m, p);
 		p->places_at = p->space.code_changes;
 	}
 	cached = hmap__find(&p->places, key);
@@ -161,5 +168,15 @@ struct place *model__place(struct model *m, struct process *p, uint64_t stack_id
 
 struct place *model__heap_place(struct model *m, struct process *p, uint64_t stack_id)
 {
-	return place__counted(m, model__place_of(m, p, stack_id, 0, true), stack_id, 0);
+	struct recent_place *r = &m->recent_places[stack_id & (RECENT_PLACES - 1)];
+	struct place *place;
+
+	if (r->process == p && r->stack_id == stack_id && p->places_at == p->space.code_changes) {
+		place = &m->places[r->place];
+	} else {
+		place = model__place_of(m, p, stack_id, 0, true);
+		if (place && hmap__find(&p->places, stack_id ^ HEAP_KEY))
+			*r = (struct recent_place){p, stack_id, place - m->places};
+	}
+	return place__counted(m, place, stack_id, 0);
 }
