@@ -10,20 +10,15 @@
 #define EVERY_NS 250000000 /* how long a piece is */
 #define FIRST_NS 20000000 /* that the first measurement takes */
 #define TRIES 8
-#define UNIT_BITS 32 /* rates are in 2^-32 ns a tick */
 
 /* The relation is a line in each piece, and pieces join. */
-struct piece {
-	uint64_t ticks, ns; /* where it begins */
-	uint64_t rate;
-};
-
 struct ring_clock {
+	struct ring_line latest; /* of .pieces; before there is one it begins nowhere */
 	bool is_ns;
 	uint64_t base; /* the counter where ticks are 0 */
-	struct piece first; /* measured then */
+	struct ring_line first; /* measured then */
 	uint64_t last_ticks, last_ns; /* as measured last */
-	struct piece *pieces;
+	struct ring_line *pieces;
 	size_t n, room;
 };
 
@@ -72,8 +67,10 @@ struct ring_clock *ring_clock__new(void)
 	if (!c)
 		return NULL;
 	c->is_ns = !counter_is_clock();
-	c->first.rate = 1ULL << UNIT_BITS;
+	c->first.rate = 1ULL << RING_RATE_BITS;
+	c->latest = c->first; /* ticks are ns */
 	if (!c->is_ns) {
+		c->latest.ticks = UINT64_MAX;
 		clock__measure(&c->base, &c->first.ns);
 		/* Ticks of other processors, and of calls that are under way, are not below 0. */
 		c->base -= 1ULL << 20;
@@ -102,12 +99,12 @@ uint64_t ring_clock__base(const struct ring_clock *c)
 
 static uint64_t rate_of(uint64_t ns, uint64_t ticks)
 {
-	return ticks ? (uint64_t)(((unsigned __int128)ns << UNIT_BITS) / ticks) : 1;
+	return ticks ? (uint64_t)(((unsigned __int128)ns << RING_RATE_BITS) / ticks) : 1;
 }
 
-static void clock__add(struct ring_clock *c, struct piece p)
+static void clock__add(struct ring_clock *c, struct ring_line p)
 {
-	struct piece *grown;
+	struct ring_line *grown;
 	size_t room = c->room ? c->room * 2 : 64;
 
 	if (c->n == c->room) {
@@ -117,13 +114,13 @@ static void clock__add(struct ring_clock *c, struct piece p)
 		c->pieces = grown;
 		c->room = room;
 	}
-	c->pieces[c->n++] = p;
+	c->pieces[c->n++] = c->latest = p;
 }
 
 void ring_clock__adjust(struct ring_clock *c)
 {
 	uint64_t counter, ns, ticks, shown, target, recent;
-	struct piece last;
+	struct ring_line last;
 
 	if (c->is_ns)
 		return;
@@ -156,28 +153,21 @@ void ring_clock__adjust(struct ring_clock *c)
 	clock__add(c, last);
 }
 
-uint64_t ring_clock__ns(const struct ring_clock *c, uint64_t ticks)
+uint64_t ring_clock__ns_before(const struct ring_clock *c, uint64_t ticks)
 {
-	const struct piece *p;
+	const struct ring_line *p;
 	size_t low = 0, high = c->n;
 
-	if (c->is_ns)
-		return ticks;
 	if (!c->n)
 		return c->first.ns;
-	p = &c->pieces[c->n - 1];
-	if (ticks < p->ticks) {
-		while (high - low > 1) {
-			size_t middle = (low + high) / 2;
+	while (high - low > 1) {
+		size_t middle = (low + high) / 2;
 
-			if (c->pieces[middle].ticks <= ticks)
-				low = middle;
-			else
-				high = middle;
-		}
-		p = &c->pieces[low];
-		if (ticks < p->ticks)
-			return p->ns;
+		if (c->pieces[middle].ticks <= ticks)
+			low = middle;
+		else
+			high = middle;
 	}
-	return p->ns + (uint64_t)((unsigned __int128)(ticks - p->ticks) * p->rate >> UNIT_BITS);
+	p = &c->pieces[low];
+	return ticks < p->ticks ? p->ns : ring_line__ns(p, ticks);
 }

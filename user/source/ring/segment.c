@@ -263,8 +263,9 @@ static void lane__time(struct lane *l)
 {
 	struct rec_heap *h = &l->next;
 
-	h->start_ns = ring_clock__ns(l->segment->clock, l->start);
-	h->h.ts_ns = ring_clock__ns(l->segment->clock, l->over);
+	h->start_ns = h->h.ts_ns = ring_clock__ns(l->segment->clock, l->start);
+	if (l->over != l->start)
+		h->h.ts_ns = ring_clock__ns(l->segment->clock, l->over);
 	if (h->h.ts_ns >= UINT64_MAX - 1)
 		h->h.ts_ns = UINT64_MAX - 1;
 	l->feed.next_ns = h->h.ts_ns;
@@ -360,19 +361,23 @@ static void lane__give_back(struct lane *l)
 	__atomic_store_n(&segment__slot(l->segment, l->index)->tail, l->tail, __ATOMIC_RELEASE);
 }
 
+/* Whether the stack of a call has been told. What is cut is told each time: the model knows it by its number. */
+static inline bool segment__has_told(const struct segment *s, uint64_t stack_id)
+{
+	uint32_t node = (uint32_t)stack_id;
+
+	return !stack_id || (node < s->stacks.nodes && s->told[node / 64] >> node % 64 & 1);
+}
+
 /* Before the first record with it, a stack itself. */
-static void segment__tell_stack(struct segment *s, struct order *o, struct rec_heap *h)
+static __attribute__((noinline)) void segment__tell_stack(struct segment *s, struct order *o,
+							  struct rec_heap *h)
 {
 	uint32_t id = (uint32_t)h->stack_id, node = id & ~STACK_TABLE_CUT, flags;
 	struct rec_stack *r = &s->stack;
 	uint64_t ip[STACK_FRAMES];
 	unsigned n;
 
-	if (!h->stack_id)
-		return;
-	/* What is cut is told each time: the model knows it by its number. */
-	if (node < s->stacks.nodes && id == node && s->told[node / 64] >> node % 64 & 1)
-		return;
 	n = s->frames_left < STACK_FRAMES ?
 		    0 :
 		    stack_table__read(&s->stacks, id, ip, STACK_FRAMES, &flags);
@@ -401,7 +406,8 @@ static void lane__hand_on(struct order_feed *f, struct order *o, uint64_t until_
 
 	while (f->next_ns <= until_ns && f->next_ns != UINT64_MAX) {
 		l->segment->delivered++;
-		segment__tell_stack(l->segment, o, &l->next);
+		if (!segment__has_told(l->segment, l->next.stack_id))
+			segment__tell_stack(l->segment, o, &l->next);
 		order__deliver(o, &l->next.h, sizeof(l->next));
 		lane__fetch(l);
 		if (l->tail - l->told >= GIVE_BACK)
