@@ -187,21 +187,21 @@ static void step(unsigned tid, bool growing, bool begin)
 static void assert_same(void)
 {
 	const struct heap *h = model__live(m, PID)->heap;
-	struct blocks_iter it;
+	struct nursery_iter it;
 	struct block b;
 	uint32_t slot;
 	uint64_t n = 0;
 
 	assert_true(h->live_blocks == live_blocks * HEAP_UNIT);
 	assert_true(h->live_bytes == live_bytes);
-	for (blocks__begin(&h->blocks, &it); blocks__next(&it, &b); n++) {
+	for (nursery__begin(&h->blocks, &it); nursery__next(&it, &b); n++) {
 		slot = (b.addr - MMAP) / GRAIN;
 		assert_true(slot < SLOTS && held_at[slot] < nheld && held[held_at[slot]] == slot);
 		assert_true(b.size == size_of[slot]);
 	}
 	assert_true(n == live_blocks);
 	if (n > 1000)
-		assert_true(blocks__memory(&h->blocks) <= 64 * n);
+		assert_true(nursery__memory(&h->blocks) <= 48 * n + NURSERY_BYTES_MAX);
 }
 
 static void assert_report(void)

@@ -242,12 +242,12 @@ static void assert_heaps(void)
 	for (i = 0; i < m->nprocesses; i++) {
 		const struct process *p = m->processes[i];
 		uint64_t own = 0, inherited = 0;
-		struct blocks_iter it;
+		struct nursery_iter it;
 		struct block b;
 
 		if (!p->heap || p->heap->process != p)
 			continue;
-		for (blocks__begin(&p->heap->blocks, &it); blocks__next(&it, &b);) {
+		for (nursery__begin(&p->heap->blocks, &it); nursery__next(&it, &b);) {
 			uint64_t *weight = hmap__find(&p->heap->weights, b.addr);
 			uint64_t bytes = amount__of(b.size, weight ? *weight : 0).bytes;
 

@@ -46,7 +46,7 @@ static void heap__release(struct heap *h)
 {
 	if (!h || --h->refs)
 		return;
-	blocks__clear(&h->blocks);
+	nursery__clear(&h->blocks);
 	hmap__clear(&h->weights);
 	free(h);
 }
@@ -84,7 +84,7 @@ static void heap__gain(struct model *m, struct heap *h, struct site_heap *s, con
 		s->peak_live_bytes = s->live_bytes;
 }
 
-/* A block, taken out of the tree, lives no more. Returns what it stood for. */
+/* A block, taken out, lives no more. Returns what it stood for. */
 static struct amount heap__lose(struct model *m, struct heap *h, const struct block *b)
 {
 	struct amount a = amount__of(b->size, heap__weight(h, b->addr));
@@ -130,7 +130,7 @@ static int heap__free_block(struct model *m, struct process *p, uint64_t addr, b
 	struct site_heap *s;
 	struct amount a;
 	struct block b;
-	int found = blocks__take(&h->blocks, addr, &b);
+	int found = nursery__take(&h->blocks, addr, &b);
 
 	*stood_for = amount__of(0, 0);
 	if (found <= 0)
@@ -193,7 +193,8 @@ static int heap__free_old(struct model *m, struct process *p, const struct rec_h
 
 	if (heap__was_displaced(p, r->arg, r->start_ns))
 		return 0;
-	if (!blocks__at(&p->heap->blocks, r->arg, &b) || !block__is_younger(p->heap, &b, r->start_ns))
+	if (!nursery__at(&p->heap->blocks, r->arg, &b) ||
+	    !block__is_younger(p->heap, &b, r->start_ns))
 		found = heap__free_block(m, p, r->arg, true, &site, &a);
 	if (!found)
 		p->r.heap.unmatched_frees += a.blocks;
@@ -234,7 +235,7 @@ static int heap__make_block(struct model *m, struct process *p, const struct rec
 		p->r.heap.untracked_blocks += a.blocks;
 		return 0;
 	}
-	there = blocks__put(&h->blocks, &b, &old);
+	there = nursery__put(&h->blocks, &b, &old);
 	if (there < 0)
 		return there;
 	if (there)
@@ -350,7 +351,8 @@ int process__heap_fork(struct process *child, struct process *parent, bool share
 	h = child->heap = heap__new(child);
 	if (!h)
 		return -ENOMEM;
-	blocks__share(&h->blocks, &from->blocks);
+	if (nursery__share(&h->blocks, &from->blocks))
+		return -ENOMEM;
 	while (hmap__next(&from->weights, &pos, &addr, &weight))
 		if (hmap__set(&h->weights, addr, weight))
 			return -ENOMEM;
@@ -367,7 +369,7 @@ void process__heap_account(struct process *p)
 {
 	struct heap_stats *r = &p->r.heap;
 	const struct heap *h = p->heap;
-	struct blocks_iter it;
+	struct nursery_iter it;
 	struct block b;
 
 	if (!h || h->process != p)
@@ -383,7 +385,7 @@ void process__heap_account(struct process *p)
 	r->uncertain_blocks = r->uncertain_bytes = 0;
 	if (!h->gap)
 		return;
-	for (blocks__begin(&h->blocks, &it); blocks__next(&it, &b);) {
+	for (nursery__begin(&h->blocks, &it); nursery__next(&it, &b);) {
 		struct amount a = amount__of(b.size, heap__weight(h, b.addr));
 
 		if (b.owner != h->owner || (int32_t)(h->gap_made - b.born) < 0)
@@ -397,10 +399,10 @@ void process__heap_account(struct process *p)
 static void heap__drop_sites(struct model *m, struct process *p)
 {
 	struct heap *h = p->heap;
-	struct blocks_iter it;
+	struct nursery_iter it;
 	struct block b;
 
-	for (blocks__begin(&h->blocks, &it); blocks__next(&it, &b);) {
+	for (nursery__begin(&h->blocks, &it); nursery__next(&it, &b);) {
 		struct amount a = amount__of(b.size, heap__weight(h, b.addr));
 		struct site_heap *s = site__of(m, b.site);
 

@@ -9,8 +9,8 @@
 #ifndef MEMTRACE_HEAP_H
 #define MEMTRACE_HEAP_H
 
-#include "user/model/blocks.h"
 #include "user/model/estimate.h"
+#include "user/model/nursery.h"
 #include "user/model/report.h"
 #include "user/util/hmap.h"
 
@@ -26,7 +26,7 @@ struct heap {
 	struct process *process; /* whose it is: not the borrower; NULL when that one has ended */
 	uint16_t owner; /* of the blocks that were made here; others are inherited */
 	uint32_t made; /* allocations so far, modulo 2^32 */
-	struct blocks blocks;
+	struct nursery blocks;
 	struct hmap weights; /* of sampled blocks: address -> weight */
 	uint64_t live_blocks, live_bytes; /* its own */
 	uint64_t live_blocks_variance, live_bytes_variance;

@@ -135,23 +135,25 @@ int model__heap_call(struct model *m, struct process *p, const struct rec_call *
 }
 
 /* A fault outside of any call: who asked for the block that it touched? */
-static void model__touch(struct model *m, struct process *p, uint64_t addr, const struct cost *c)
+static int model__touch(struct model *m, struct process *p, uint64_t addr, const struct cost *c)
 {
 	struct site_heap *s;
 	struct block b;
+	int found = p->heap ? nursery__around(&p->heap->blocks, addr, &b) : 0;
 
-	if (!p->heap || !blocks__around(&p->heap->blocks, addr, &b))
-		return;
+	if (found <= 0)
+		return found;
 	m->last.in_block = true;
 	p->r.heap.touch_minor += c->minor;
 	p->r.heap.touch_major += c->major;
 	p->r.heap.touch_ns += c->fault_ns;
 	s = b.site < m->nplaces ? m->places[b.site].heap : NULL;
 	if (!s)
-		return;
+		return 0;
 	s->touch_minor += c->minor;
 	s->touch_major += c->major;
 	s->fault_ns += c->fault_ns;
+	return 0;
 }
 
 int model__heap_fault(struct model *m, struct process *p, const struct rec_fault *f)
@@ -162,9 +164,8 @@ int model__heap_fault(struct model *m, struct process *p, const struct rec_fault
 			    .fault_ns = f->h.flags & FAULT_NO_ENTRY ? 0 : f->h.aux};
 
 	if (!f->owner) {
-		if (f->ip) /* else execve was setting up a new image */
-			model__touch(m, p, f->addr, &cost);
-		return 0;
+		/* Without one execve was setting up a new image. */
+		return f->ip ? model__touch(m, p, f->addr, &cost) : 0;
 	}
 	p->r.heap.inside_minor += cost.minor;
 	p->r.heap.inside_major += cost.major;

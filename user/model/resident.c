@@ -47,7 +47,11 @@ struct resident *model__resident_begin(struct model *m, pid_t pid)
 	r->p = p;
 	p->r.parts = (struct resident_parts){0};
 	if (p->heap) {
-		blocks__begin(&p->heap->blocks, &r->blocks);
+		if (nursery__settle(&p->heap->blocks)) {
+			free(r);
+			return NULL;
+		}
+		blocks__begin(&p->heap->blocks.tree, &r->blocks);
 		r->has_block = blocks__next(&r->blocks, &r->block);
 	}
 	return r;
