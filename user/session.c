@@ -131,6 +131,34 @@ static void session__look_up(struct session *s, const struct rec_fault *f)
 	process__find_mapping(s->model, model__lender(s->model, f->h.tgid), f->addr);
 }
 
+/* 0 when the model has taken it; -EBADMSG. Any other error ends the session. */
+static int session__apply(struct session *s, const struct rec *r, size_t len)
+{
+	int err = model__apply(s->model, r, len);
+
+	if (err == -EBADMSG)
+		s->malformed++;
+	else if (err)
+		session__fail(s, err);
+	return err;
+}
+
+/* Calls of the allocator are most of all, and nobody else has to hear of them. */
+static void session__take_heap(struct session *s, const struct rec *r, size_t len)
+{
+	int err;
+
+	if (HEAP_AUX_OP(r->aux) == HEAP_PHASE) {
+		session__fail(s, checking__take(s, r));
+		return;
+	}
+	err = session__apply(s, r, len);
+	if (s->o->stream)
+		session__fail(s, live__stream_after(s, r));
+	if (s->checking && err != -EBADMSG)
+		session__fail(s, checking__take(s, r));
+}
+
 static void session__take(void *ctx, const struct rec *r, size_t len)
 {
 	struct session *s = ctx;
@@ -138,12 +166,12 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	bool ours;
 	int err;
 
-	if (s->ring)
-		r = ring_plane__own(s->ring, r, &copy);
-	if (r->kind == REC_HEAP && HEAP_AUX_OP(r->aux) == HEAP_PHASE) {
-		session__fail(s, checking__take(s, r));
+	if (r->kind == REC_HEAP) {
+		session__take_heap(s, r, len);
 		return;
 	}
+	if (s->ring)
+		r = ring_plane__own(s->ring, r, &copy);
 	if (s->matching && !model__knows(s->model, r->tgid) &&
 	    (is_call(r->kind) || r->kind == REC_FAULT || r->kind == REC_FORK || r->kind == REC_EXIT))
 		session__meet(s, r->tgid);
@@ -160,11 +188,7 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 		plane__note(s->plane, r);
 	if (s->checking && (r->kind == REC_EXIT || r->kind == REC_EXEC))
 		session__fail(s, checking__take(s, r));
-	err = model__apply(s->model, r, len);
-	if (err == -EBADMSG)
-		s->malformed++;
-	else if (err)
-		session__fail(s, err);
+	err = session__apply(s, r, len);
 	if (s->o->stream && !ours)
 		session__fail(s, live__stream_after(s, r));
 	if (s->checking && !ours && r->kind != REC_EXIT && r->kind != REC_EXEC && err != -EBADMSG)
