@@ -19,6 +19,14 @@
 #define MEASURED_BYTES ((size_t)64 << 20)
 #define PARTS 256
 #define PARTS_MIN 16
+/*
+ * When what is free would do but lies in pieces, so small a share of what is in use is mapped with the
+ * block: pieces enough for what comes, or there would be a block without one time and again. A longer
+ * block is better served by a piece that is made longer, for the pages which are there.
+ */
+#define SPARE_SHARE 32
+#define SPARE_MAX ((size_t)4 << 20)
+#define SPARE_BLOCK_MAX ((size_t)2 << 20)
 
 struct range {
 	char *start;
@@ -274,12 +282,12 @@ static char *map_aligned(size_t bytes, size_t alignment)
 	return aligned;
 }
 
-static char *from_cache(size_t bytes)
+static char *from_cache(size_t bytes, bool beside)
 {
 	char *start = cache_take(bytes);
 	struct range longest;
 
-	if (start || !cache_used)
+	if (start || beside)
 		return start;
 	longest = cache_take_longest(bytes);
 	if (!longest.start)
@@ -292,6 +300,30 @@ static char *from_cache(size_t bytes)
 	return start;
 }
 
+/* A mapping that is longer than the block; the rest is kept. */
+static char *map_with_spare(size_t bytes)
+{
+	size_t spare = page_up(swing.level / SPARE_SHARE);
+	char *start;
+
+	spare = spare < SPARE_MAX ? spare : SPARE_MAX;
+	start = _mt_os_map(bytes + spare);
+	if (!start)
+		return _mt_os_map(bytes);
+	swing__fetched_beside(&swing, spare);
+	if (!cache_insert(start + bytes, spare))
+		_mt_os_unmap(start + bytes, spare);
+	return start;
+}
+
+/* beside: as much was kept, in pieces. */
+static char *map_fresh(size_t bytes, size_t alignment, bool beside)
+{
+	if (alignment > _mt_os_page)
+		return map_aligned(bytes, alignment);
+	return beside ? map_with_spare(bytes) : _mt_os_map(bytes);
+}
+
 void *_mt_large_alloc(size_t bytes, size_t alignment, bool *zero)
 {
 	char *start = NULL;
@@ -301,24 +333,27 @@ void *_mt_large_alloc(size_t bytes, size_t alignment, bool *zero)
 	bytes = bytes ? page_up(bytes) : _mt_os_page;
 	lock__acquire(&large_lock);
 	if (used < _mt_options.mmap_max && make_room()) {
+		bool beside = alignment <= _mt_os_page && bytes <= SPARE_BLOCK_MAX &&
+			      cache_bytes >= bytes && swing.level + bytes <= swing.high;
+
 		swing__up(&swing, bytes);
 		tick();
 		*zero = false;
 		if (alignment <= _mt_os_page)
-			start = from_cache(bytes);
+			start = from_cache(bytes, beside);
 		if (!start) {
 			*zero = true;
-			start = alignment <= _mt_os_page ? _mt_os_map(bytes) :
-							   map_aligned(bytes, alignment);
+			start = map_fresh(bytes, alignment, beside);
 		}
-		if (!start && cache_shrink(0)) {
-			start = alignment <= _mt_os_page ? _mt_os_map(bytes) :
-							   map_aligned(bytes, alignment);
-		}
+		if (!start && cache_shrink(0))
+			start = map_fresh(bytes, alignment, false);
 		if (MUTANT(CLEAR_FRESH))
 			*zero = false;
 		if (start && *zero) {
-			swing__fetched(&swing, bytes);
+			if (beside)
+				swing__fetched_beside(&swing, bytes);
+			else
+				swing__fetched(&swing, bytes);
 			measure(bytes);
 		}
 		if (start)

@@ -9,12 +9,15 @@
  * first two swings only.
  *
  * A level that stays can also miss memory: what is free may not fit what is wanted. What was given
- * back and soon had to be fetched again is kept too, up to a share of the level, less what a whole
- * window found no use for.
+ * back and soon had to be fetched again, or was fetched beside as much that is free, is kept too, up
+ * to a share of the level, less what whole windows found no use for. Where some of that had to be
+ * fetched again, twice as many windows pass before the next is given up: a program that goes on in
+ * the same way comes to rest.
  */
 #ifndef MTALLOC_SWING_H
 #define MTALLOC_SWING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +25,7 @@
 
 #define SWING_MISSED_SHARE 2
 #define SWING_MISSED_MIN ((size_t)2 << 20)
+#define SWING_PATIENCE_MAX 10
 
 struct swing {
 	size_t level;
@@ -34,6 +38,9 @@ struct swing {
 	size_t spare; /* free and kept */
 	size_t spare_low; /* lowest in this window: so much was not needed */
 	uint64_t window_ms;
+	uint32_t patience; /* how many times the windows before less is kept were doubled */
+	uint32_t windows; /* of these so many are left */
+	bool gave_up; /* less was kept since that was doubled */
 };
 
 static inline void swing__up(struct swing *swing, size_t bytes)
@@ -59,6 +66,24 @@ static inline void swing__down(struct swing *swing, size_t bytes)
 		swing->low = swing->level;
 }
 
+/* What is missed no longer. Not all at once: the next window may be another. */
+static inline void swing__give_up(struct swing *swing, bool fell)
+{
+	size_t bytes = swing->spare_low / 4;
+
+	if (fell)
+		swing->patience = swing->windows = 0;
+	if (swing->windows) {
+		swing->windows--;
+		return;
+	}
+	if (bytes > swing->missed)
+		bytes = swing->missed;
+	swing->missed -= bytes;
+	swing->gave_up |= bytes != 0;
+	swing->windows = (1u << swing->patience) - 1;
+}
+
 static inline void swing__tick(struct swing *swing, uint64_t now_ms, unsigned int decay_ms)
 {
 	uint64_t passed = now_ms - swing->window_ms;
@@ -68,8 +93,7 @@ static inline void swing__tick(struct swing *swing, uint64_t now_ms, unsigned in
 	swing->last_rise = passed < 2 * (uint64_t)decay_ms ? swing->rise : 0;
 	swing->rise = 0;
 	swing->given = 0;
-	/* Not all at once: the next window may be another. */
-	swing->missed -= swing->spare_low / 4 < swing->missed ? swing->spare_low / 4 : swing->missed;
+	swing__give_up(swing, swing->level < swing->window_high / 2);
 	swing->spare_low = swing->spare;
 	swing->high = swing->window_high > swing->level && passed < 2 * (uint64_t)decay_ms ?
 			      swing->window_high :
@@ -98,15 +122,32 @@ static inline void swing__gave(struct swing *swing, size_t bytes)
 	swing->given += bytes;
 }
 
+static inline void swing__miss(struct swing *swing, size_t bytes)
+{
+	if (bytes && swing->gave_up) {
+		swing->patience += swing->patience < SWING_PATIENCE_MAX;
+		swing->windows = 1u << swing->patience;
+		swing->gave_up = false;
+	}
+	swing->missed += bytes;
+	if (swing->missed > swing__missed_limit(swing))
+		swing->missed = swing__missed_limit(swing);
+}
+
 /* Memory came from the kernel. */
 static inline void swing__fetched(struct swing *swing, size_t bytes)
 {
 	if (bytes > swing->given)
 		bytes = swing->given;
 	swing->given -= bytes;
-	swing->missed += bytes;
-	if (swing->missed > swing__missed_limit(swing))
-		swing->missed = swing__missed_limit(swing);
+	swing__miss(swing, bytes);
+}
+
+/* The same where as much was free, but not in one piece, and the level is none that is new. */
+static inline void swing__fetched_beside(struct swing *swing, size_t bytes)
+{
+	swing->given -= bytes < swing->given ? bytes : swing->given;
+	swing__miss(swing, bytes);
 }
 
 /* When the level falls to nothing, no more than limit: without a further call it would stay. */

@@ -7,6 +7,8 @@
  * under strace the runner counts the calls between them and compares with the line printed here.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +57,7 @@ static struct stretch begin(const char *name)
 	return s;
 }
 
-static void end(struct stretch *s)
+static void end_any(struct stretch *s)
 {
 	struct mt_os_counts was = s->calls, is;
 
@@ -76,6 +78,11 @@ static void end(struct stretch *s)
 	       s->name, s->calls.sbrk_grow + s->calls.sbrk_shrink, s->calls.mmap, s->calls.munmap,
 	       s->calls.mremap, s->calls.madvise, s->faults);
 	fflush(stdout);
+}
+
+static void end(struct stretch *s)
+{
+	end_any(s);
 	CHECK_EQ(s->calls.failed, 0);
 }
 
@@ -313,9 +320,9 @@ static void no_page_of_a_block_is_touched_before_its_user_comes(void)
 
 #define LIVE 200
 
-static void *live[LIVE];
+static void *live[LIVE], *others[LIVE];
 
-static void churn(uint64_t seed, size_t smallest, size_t largest, unsigned long steps)
+static void churn_in(void **live, uint64_t seed, size_t smallest, size_t largest, unsigned long steps)
 {
 	uint64_t rnd = seed;
 
@@ -332,6 +339,11 @@ static void churn(uint64_t seed, size_t smallest, size_t largest, unsigned long 
 		p[size - 1] = 1;
 		live[at] = p;
 	}
+}
+
+static void churn(uint64_t seed, size_t smallest, size_t largest, unsigned long steps)
+{
+	churn_in(live, seed, smallest, largest, steps);
 }
 
 static unsigned long now_ms(void)
@@ -433,6 +445,68 @@ static void large_blocks_kept_and_dropped_need_nothing(void)
 	steady_large(25 * MIB);
 }
 
+/*
+ * Blocks of such sizes that do not fit one into another's place: what is free lies in pieces, and what
+ * was given back for that would be wanted again. Counted is a stretch that is longer than two of the
+ * windows in which memory is found to be of no use; one of the first few has to be without a call and
+ * without a fault.
+ */
+#define REST_MS 1500
+#define REST_TRIES 8
+
+static void comes_to_rest(const char *name, size_t smallest, size_t largest)
+{
+	struct stretch s;
+
+	for (int tries = 0; tries < REST_TRIES; tries++) {
+		unsigned long from = now_ms();
+
+		s = begin(name);
+		do
+			churn(99, smallest, largest, 4000);
+		while (now_ms() - from < REST_MS);
+		end_any(&s);
+		if (!s.faults && !s.calls.sbrk_grow && !s.calls.mmap && !s.calls.munmap &&
+		    !s.calls.mremap && !s.calls.madvise)
+			break;
+	}
+	CHECK_CALLS(s, 0, 0, 0, 0, 0, 0);
+	CHECK_EQ(s.faults, 0);
+}
+
+static void churn_of_mappings_comes_to_rest(void)
+{
+	warm();
+	comes_to_rest("rest_mappings", 128 * 1024, MIB);
+}
+
+static void churn_of_all_sizes_comes_to_rest(void)
+{
+	warm();
+	comes_to_rest("rest_all", 1, MIB / 2);
+}
+
+static _Atomic bool over;
+
+static void *churn_beside(void *arg)
+{
+	(void)arg;
+	while (!over)
+		churn_in(others, 77, 1, MIB, 1000);
+	return NULL;
+}
+
+static void churn_of_two_threads_comes_to_rest(void)
+{
+	pthread_t thread;
+
+	warm();
+	CHECK_EQ(pthread_create(&thread, NULL, churn_beside, NULL), 0);
+	comes_to_rest("rest_threads", 1, MIB);
+	over = true;
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
 static const struct test_case cases[] = {
 	CASE_ALONE(the_first_allocation_is_33_pages),
 	CASE(growth_is_geometric),
@@ -443,6 +517,9 @@ static const struct test_case cases[] = {
 	CASE_ALONE(no_page_of_a_block_is_touched_before_its_user_comes),
 	CASE(steady_churn_needs_nothing_of_the_kernel),
 	CASE(large_blocks_kept_and_dropped_need_nothing),
+	CASE(churn_of_mappings_comes_to_rest),
+	CASE(churn_of_all_sizes_comes_to_rest),
+	CASE(churn_of_two_threads_comes_to_rest),
 };
 
 CASES_MAIN(cases)
