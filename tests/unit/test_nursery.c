@@ -236,6 +236,32 @@ static void a_full_set_gives_away_its_oldest(void **state)
 	assert_same(0);
 }
 
+static unsigned sets_to_look_at(unsigned h)
+{
+	unsigned n = 0, i;
+
+	for (i = 0; i < sizeof(heap[h].used) / sizeof(heap[h].used[0]); i++)
+		n += (unsigned)__builtin_popcountll(heap[h].used[i]);
+	return n;
+}
+
+/* A fault may come after each allocation, or a million of them after the last one. */
+static void to_settle_few_blocks_is_to_look_at_few_sets(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	grow_up(0);
+	assert_int_equal(sets_to_look_at(0), 1);
+	for (i = 0; i < 50; i++) {
+		look_around(0, i);
+		assert_int_equal(sets_to_look_at(0), 0);
+		put(0, i, 8);
+		assert_int_equal(sets_to_look_at(0), 1);
+	}
+	assert_same(0);
+}
+
 /* More blocks of one hint than it can count. */
 static void a_hint_that_is_full_stays(void **state)
 {
@@ -286,6 +312,7 @@ int main(void)
 		TEST(it_is_what_the_arrays_are),
 		TEST(what_dies_young_never_comes_into_the_tree),
 		TEST(a_full_set_gives_away_its_oldest),
+		TEST(to_settle_few_blocks_is_to_look_at_few_sets),
 		TEST(a_hint_that_is_full_stays),
 		TEST(a_size_beyond_any_heap_is_cut),
 	};

@@ -26,6 +26,7 @@
 #define HINTS_LAST 65536
 #define HINT_MOST 255
 
+_Static_assert(1 << BITS_LAST == NURSERY_SETS_MAX, "a bit for each set");
 _Static_assert(sizeof(struct block) == 32, "no block of a table is on two cache lines");
 
 static uint64_t hash(uint64_t addr)
@@ -150,13 +151,16 @@ static int nursery__move(struct nursery *n, size_t set, int way)
 
 int nursery__settle(struct nursery *n)
 {
-	size_t set;
+	size_t i, set;
 	int way;
 
-	for (set = 0; set < nursery__sets(n); set++)
-		for (way = 0; n->tags[set] && way < WAYS; way++)
-			if (n->tags[set] >> way * 8 & TAKEN && nursery__move(n, set, way))
-				return -ENOMEM;
+	for (i = 0; i < nursery__sets(n) / 64; i++)
+		for (; n->used[i]; n->used[i] &= n->used[i] - 1) {
+			set = i * 64 + (size_t)__builtin_ctzll(n->used[i]);
+			for (way = 0; n->tags[set] && way < WAYS; way++)
+				if (n->tags[set] >> way * 8 & TAKEN && nursery__move(n, set, way))
+					return -ENOMEM;
+		}
 	return 0;
 }
 
@@ -236,6 +240,7 @@ int nursery__put(struct nursery *n, const struct block *in, struct block *old)
 			return there;
 	}
 	n->tags[set] |= hash__tag(h) << way * 8;
+	n->used[set / 64] |= 1ULL << set % 64;
 	at = &n->blocks[set * WAYS + way];
 	*at = *in;
 	if (at->size > BLOCK_SIZE_MAX)

@@ -15,12 +15,15 @@
 /* Bytes of the tables of a heap, at most: see nursery.c. */
 #define NURSERY_BYTES_MAX (600UL << 10)
 
+#define NURSERY_SETS_MAX 2048
+
 /* All zero is empty. */
 struct nursery {
 	struct blocks tree;
 	uint64_t *tags; /* of each set */
 	struct block *blocks; /* eight for each set */
 	unsigned bits; /* log2 of the number of sets; 0: there is no table */
+	uint64_t used[NURSERY_SETS_MAX / 64]; /* a bit for each set that may have blocks */
 	uint32_t puts, moved; /* since the table is so large: blocks put in, and moved into the tree */
 	uint8_t *hints; /* how many blocks of the tree have a hash; NULL: not known */
 	size_t nhints;
