@@ -509,7 +509,7 @@ help:
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make learn         run what docs/linux-memory.md shows again, and write it down'
 	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
-	@echo '  make check-tsan    the rings' two sides under ThreadSanitizer'
+	@echo '  make check-tsan    both sides of the rings under ThreadSanitizer'
 	@echo '  make fuzz          the parser of contracts and the reading of rings, fuzzed; SECONDS=5'
 	@echo '  make bench         what tracing costs'
 	@echo '  make bench-floor   what its hooks alone cost'

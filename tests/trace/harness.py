@@ -182,6 +182,7 @@ CAPABILITIES = {
     "bpf": _has_bpf,
     "strace": lambda: _succeeds("strace", "-o", "/dev/null", "true"),
     "setarch": lambda: _succeeds("setarch", "-R", "true"),
+    "make": lambda: _succeeds("make", "--version"),
     "python3": lambda: shutil.which("python3") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
     "sqlite3": lambda: shutil.which("sqlite3") is not None,
