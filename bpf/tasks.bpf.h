@@ -118,28 +118,37 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 #define AUX_VDSO 33
 #define VVAR_REACH (16UL << PAGE_SHIFT)
 
+static __always_inline void auxv__take(struct vma_walk *w, __u64 type, __u64 value)
+{
+	if (type == AUX_PHDR)
+		w->start[0] = value;
+	else if (type == AUX_BASE)
+		w->start[1] = value;
+	else if (type == AUX_VDSO)
+		w->limit[2] = value;
+}
+
 /* Send the mappings that execve itself made: program, interpreter, vdso, stack, bss. */
 static __always_inline void exec__mappings(struct mm_struct *mm, __u32 zero)
 {
 	struct vma_walk w = {.next = zero, .addr = zero, .zero = zero};
-	__u64 type, value;
 	int i;
 
-	for (i = 0; i < AUXV_PAIRS; i++) {
-		type = mm->saved_auxv[2 * i];
-		value = mm->saved_auxv[2 * i + 1];
-		if (type == AUX_PHDR)
-			w.start[0] = value;
-		else if (type == AUX_BASE)
-			w.start[1] = value;
-		else if (type == AUX_VDSO)
-			w.limit[2] = value;
-	}
+	/* A 32-bit program's are of 32-bit words; the first one's value is an address or a set of
+	 * bits of the processor, never 0. */
+	if (mm->saved_auxv[0] >> 32)
+		for (i = 0; i < AUXV_PAIRS; i++)
+			auxv__take(&w, mm->saved_auxv[i] & 0xffffffff, mm->saved_auxv[i] >> 32);
+	else
+		for (i = 0; i < AUXV_PAIRS; i++)
+			auxv__take(&w, mm->saved_auxv[2 * i], mm->saved_auxv[2 * i + 1]);
 	/* A program's segments need not touch. The kernel's data pages lie before its code page. */
 	w.limit[0] = mm->end_data;
 	if (w.limit[2])
 		w.start[2] = w.limit[2] - VVAR_REACH;
 	w.start[3] = mm->start_stack;
+	/* Else the verifier looks at the walk once for each set of those that were found. */
+	bpf_probe_read_kernel(&w, sizeof(w), &w);
 	bpf_loop(EXEC_STEPS, vma__step, &w, 0);
 }
 

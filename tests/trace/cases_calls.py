@@ -2,6 +2,7 @@
 """The six calls: how often, how many failed, how many bytes. Each number is
 compared with what the program itself counted, or with strace of the same."""
 
+import os
 import subprocess
 
 from harness import (CALLS, ENV, Failure, attach, case, expect, expect_at_least, expect_between,
@@ -58,6 +59,13 @@ def thirty_two_bit_is_exact_or_refused():
         expect_true("the refusal says 32-bit", "32-bit" in run.err, run.err)
         return
     expect_same_calls("calls_six_m32", run.report["kernel"], traced)
+    # Its mappings are known from its first instruction on, and what lies in them has names.
+    regions = run.report["regions"]
+    expect("faults in no known mapping", regions["unknown"]["faults"], {"minor": 0, "major": 0})
+    expect_between("faults in the stack", regions["stack"]["faults"]["minor"], 1, 10)
+    modules = {os.path.basename(f["module"] or "?") for s in run.report["sites"] for f in s["stack"]}
+    expect_true("places in the program and its loader",
+                {"calls_six_m32", "ld-linux.so.2"} <= modules, sorted(modules))
 
 
 @case
