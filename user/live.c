@@ -48,7 +48,7 @@ int live__stream_before(struct session *s, const struct rec *r)
 		out = event_file(s, r, f->owner, &o);
 		if (!out)
 			return -ENOMEM;
-		v = model__find(s->model, r->tgid, f->addr);
+		v = model__reach(s->model, r->tgid, f->addr);
 		if (v && v->prot & VMA_SHARED) {
 			/* Nothing is copied there. */
 			shared = *f;

@@ -184,7 +184,7 @@ void names__each_frame(struct names *n, pid_t pid, uint64_t stack_id,
 
 const char *names__where(struct names *n, pid_t pid, uint64_t addr)
 {
-	const struct vma *v = model__find(n->m, pid, addr);
+	const struct vma *v = model__reach(n->m, pid, addr);
 	const char *path;
 
 	if (!v)

@@ -94,6 +94,16 @@ def faults_name_their_mapping():
 
 
 @case
+def a_stack_grows_under_its_name():
+    """Each page lies further down than the one before, most below what execve has mapped, and
+    when the line is written the process may be gone."""
+    run = launch([prog("fault_stack"), "300", "down"], opts=("-s",), status=0)
+    lines = faults(parse(run.err))
+    expect_at_least("faults in [stack]", len([l for l in lines if l.where == "[stack]"]), 300)
+    expect("faults in no mapping", [l.text for l in lines if l.where == "unmapped"], [])
+
+
+@case
 def faults_are_at_the_right_addresses():
     result, lines = stream_of("fault_anon", 0, 50)
     pages = sorted(l.address & ~4095 for l in faults(lines) if l.where == "anonymous")

@@ -321,6 +321,10 @@ static void the_stack_grows_but_not_without_end(void **state)
 	assert_int_equal(space__map(&s, &v, 1), 0);
 	assert_null(space__touch(&s, v.start - (1UL << 30) - 1));
 	assert_null(space__touch(&s, v.end));
+	assert_null(space__reach(&s, v.start - (1UL << 30) - 1));
+	assert_null(space__find(&s, v.start - 1));
+	assert_non_null(space__reach(&s, v.start - 1));
+	assert_int_equal(s.mapped_bytes, PAGE);
 	assert_non_null(space__touch(&s, v.start - 1));
 	assert_int_equal(s.mapped_bytes, 2 * PAGE);
 	assert_non_null(space__touch(&s, v.start - 5 * PAGE + 1));

@@ -636,6 +636,13 @@ const struct vma *model__find(const struct model *m, pid_t pid, uint64_t addr)
 	return p ? space__find(&p->space, addr) : NULL;
 }
 
+const struct vma *model__reach(const struct model *m, pid_t pid, uint64_t addr)
+{
+	struct process *p = model__live(m, pid);
+
+	return p ? space__reach(&p->space, addr) : NULL;
+}
+
 enum region_class model__class(const struct model *m, const struct vma *v)
 {
 	if (v->flags & VMA_AGENT)

@@ -64,6 +64,8 @@ bool model__knows(const struct model *m, pid_t pid);
 const char *model__comm(const struct model *m, pid_t pid); /* "?" when not known */
 const char *model__exe(const struct model *m, pid_t pid); /* NULL when not known */
 const struct vma *model__find(const struct model *m, pid_t pid, uint64_t addr);
+/* The same for the address of a fault that the model has not taken yet: a stack grows to it. */
+const struct vma *model__reach(const struct model *m, pid_t pid, uint64_t addr);
 /* Whose memory a process has: its own pid, or a child of vfork's parent. */
 pid_t model__lender(const struct model *m, pid_t pid);
 

@@ -409,9 +409,31 @@ const struct vma *space__find(const struct space *s, uint64_t addr)
 	return i < s->count && space__vma(s, i)->start <= addr ? space__vma(s, i) : NULL;
 }
 
-const struct vma *space__touch(struct space *s, uint64_t addr)
+/* The number of the mapping that holds addr, or grows to it when touched; count: none does. */
+static size_t space__reaching(const struct space *s, uint64_t addr)
 {
 	size_t i = space__at(s, addr);
+	const struct vma *v;
+
+	if (i == s->count)
+		return i;
+	v = space__vma(s, i);
+	if (v->start > addr &&
+	    (v->kind != VMA_STACK || v->flags & VMA_FIXED_SIZE || v->start - addr > STACK_REACH))
+		return s->count;
+	return i;
+}
+
+const struct vma *space__reach(const struct space *s, uint64_t addr)
+{
+	size_t i = space__reaching(s, addr);
+
+	return i < s->count ? space__vma(s, i) : NULL;
+}
+
+const struct vma *space__touch(struct space *s, uint64_t addr)
+{
+	size_t i = space__reaching(s, addr);
 	struct vma *v;
 
 	if (i == s->count)
@@ -419,8 +441,6 @@ const struct vma *space__touch(struct space *s, uint64_t addr)
 	v = space__vma(s, i);
 	if (v->start <= addr)
 		return v;
-	if (v->kind != VMA_STACK || v->flags & VMA_FIXED_SIZE || v->start - addr > STACK_REACH)
-		return NULL;
 	addr &= ~(PAGE - 1);
 	/* Only a record that lies has mappings of less than a page. */
 	if (i && addr < space__vma(s, i - 1)->end)

@@ -101,7 +101,9 @@ void space__mark_forked(struct space *s);
 /* The mapping that holds addr, NULL when none does. */
 const struct vma *space__find(const struct space *s, uint64_t addr);
 
-/* The same for an address that was accessed: a stack grows down to it. */
+/* The same for an address that is accessed: a stack will grow down to it, */
+const struct vma *space__reach(const struct space *s, uint64_t addr);
+/* or now does. */
 const struct vma *space__touch(struct space *s, uint64_t addr);
 
 #endif /* MEMTRACE_SPACE_H */
