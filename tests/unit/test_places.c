@@ -253,6 +253,8 @@ static void code_without_a_file_is_its_address(void **state)
 	assert_int_equal(r->by_faults[0]->frames[0].offset, MMAP + 16);
 	assert_int_equal(r->by_faults[0]->frames[1].offset, OFFSET(FUNC));
 	assert_string_equal(r->by_faults[1]->frames[0].symbol, "execve, setting up the new image");
+	assert_false(r->by_faults[1]->truncated);
+	assert_int_equal(r->stacks_truncated, 0);
 	report__free(r);
 }
 

@@ -95,8 +95,11 @@ static int site__name(struct site *s, const struct step *steps, uint32_t n,
 		memset(frames, 0, sizeof(frames));
 		if (steps[i].file == NO_FILE) {
 			frames[0].offset = steps[i].at;
-			if (!steps[i].at)
+			if (!steps[i].at) {
+				/* There is no user code yet that it could have come from. */
 				frames[0].symbol = "execve, setting up the new image";
+				s->truncated = false;
+			}
 			got = 1;
 		} else {
 			/* The instruction itself for the first, else where a call returns to. After a
