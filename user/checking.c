@@ -243,7 +243,7 @@ static int checking__write_verdicts(struct session *s, const struct check_result
 			continue;
 		to_stdout |= !o->file[i].path;
 		failed = write_result(c->files[i].file, i, r, false);
-		if (failed && failed != -EPIPE)
+		if (failed && (failed != -EPIPE || o->file[i].path))
 			log__error("%s: cannot write it: %s",
 				   o->file[i].path ? o->file[i].path : "standard output",
 				   strerror(-failed));

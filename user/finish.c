@@ -209,7 +209,7 @@ static int finish__write(struct session *s, const struct report *r)
 	if (o->json) {
 		int failed = view__json(s->json.file, r);
 
-		if (failed == -EPIPE)
+		if (failed == -EPIPE && !o->json_path)
 			err = failed;
 		else if (failed)
 			log__error("%s: cannot write it: %s",

@@ -372,7 +372,7 @@ static int machine__json(struct machine *m)
 	err = view__json(m->json.file, &r);
 	free(r.processes);
 	free((void *)r.hooks);
-	if (err && err != -EPIPE)
+	if (err && (err != -EPIPE || m->o->json_path))
 		log__error("%s: cannot write it: %s",
 			   m->o->json_path ? m->o->json_path : "standard output", strerror(-err));
 	return err ? err : output__commit(&m->json);

@@ -10,8 +10,8 @@ import signal
 import subprocess
 
 from harness import (ENV, MEMTRACE, PAGE, Proc, Target, Tracer, case, check_space, expect,
-                     expect_match, expect_true, launch, load_report, memtrace, parents, process_of,
-                     prog, tmp, wait_until)
+                     expect_match, expect_true, launch, load_report, memory_limit, memtrace, parents,
+                     process_of, prog, removed, tmp, wait_until)
 
 
 def expect_error(status, pattern, *args, **more):
@@ -258,6 +258,40 @@ def without_privilege_a_command_is_said_to_be_untraced():
 
 
 @case(needs=("root", "setpriv"))
+def root_that_is_limited_is_not_told_to_be_root():
+    run = Proc(["setpriv", "--bounding-set=-bpf,-sys_admin", MEMTRACE, "-a", "-d", "1"])
+    expect("status", run.finish(), 3)
+    expect_match("message", run.err.text(), r"missing CAP_BPF; root is limited here: .*container")
+
+
+@case(needs=("root", "setpriv", "user-namespaces"))
+def root_of_a_user_namespace_is_told_whose_the_process_is():
+    """CAP_SYS_PTRACE is there, but of the namespace."""
+    run = Proc([*NOBODY, "unshare", "--user", "--map-root-user", public_copy(), "-p", os.getpid()])
+    expect("status", run.finish(), 1)
+    expect_match("message", run.err.text(), r"not permitted.*has CAP_SYS_PTRACE.*user namespace")
+
+
+@case(needs=("bpf", "memory-limit"))
+def too_little_memory_is_said():
+    at, limit = memory_limit()
+    group = os.path.join(at, "memtrace-test-%d" % os.getpid())
+    os.mkdir(group)
+
+    def enter():
+        for name, value in ((limit, 64 << 20), ("cgroup.procs", 0)):
+            with open(os.path.join(group, name), "w") as f:
+                f.write(str(value))
+
+    try:
+        run = Proc([MEMTRACE, "--buffer=1GiB", "--", prog("task_end"), "exit", "0"], before=enter)
+        expect("status", run.finish(), 125)
+    finally:
+        wait_until("the group to be empty", lambda: removed(group))
+    expect_match("message", run.err.text(), r"not enough memory.*cgroup.*--buffer")
+
+
+@case(needs=("root", "setpriv"))
 def doctor_without_privilege_is_3():
     run = Proc([*NOBODY, public_copy(), "doctor"])
     expect("status", run.finish(), 3)
@@ -341,6 +375,19 @@ def json_through_a_link_and_to_a_device():
     run = memtrace("--json=/dev/null", "--", prog("task_end"), "exit", "0")
     expect("status, /dev/null", run.status, 0)
     expect_true("/dev/null is still a device", not os.path.isfile("/dev/null"))
+
+
+@case
+def json_to_a_pipe_that_nobody_reads():
+    """It has been asked for by name, so that it is missing is said."""
+    pipe = tmp("pipe")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    target = Target("fault_heap")
+    tracer = Tracer("--json=" + pipe, "-p", target.pid)
+    os.close(reader)
+    expect("status", tracer.finish(signal.SIGINT), 1)
+    expect_match("message", tracer.err.text(), r"pipe: cannot write it: Broken pipe")
 
 
 @case

@@ -12,8 +12,8 @@ from cases_end import since
 from cases_sites import expect_stack_c
 from harness import (CALLS, ENV, MEMTRACE, PAGE, PATIENCE, Failure, Proc, Target, Tracer, case,
                      cgroup_root, descendants, expect, expect_at_least, expect_between,
-                     expect_match, expect_true, load_report, observe, process_of, prog, tmp,
-                     wait_until)
+                     expect_match, expect_true, load_report, observe, process_of, prog, removed,
+                     tmp, wait_until)
 from strace import strace
 
 
@@ -128,15 +128,7 @@ def drill_down_by_cgroup():
                 f.write("0")
         expect_drill_down(Target("fault_heap", 100, before=enter), "--cgroup", group)
     finally:
-        wait_until("the group to be empty", lambda: _rmdir(group))
-
-
-def _rmdir(path):
-    try:
-        os.rmdir(path)
-    except OSError:
-        return False
-    return True
+        wait_until("the group to be empty", lambda: removed(group))
 
 
 @case

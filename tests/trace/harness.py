@@ -142,6 +142,18 @@ def cgroup_root():
     return None
 
 
+def memory_limit():
+    """Where cgroups can limit memory, and the file of one that says to how much; or None."""
+    for line in open("/proc/self/mounts"):
+        _, at, kind, options = line.split()[:4]
+        if kind == "cgroup" and "memory" in options.split(","):
+            return at, "memory.limit_in_bytes"
+        control = os.path.join(at, "cgroup.subtree_control")
+        if kind == "cgroup2" and "memory" in open(control).read().split():
+            return at, "memory.max"
+    return None
+
+
 def _has_cgroup():
     root = cgroup_root()
     if root is None:
@@ -206,10 +218,20 @@ CAPABILITIES = {
     "ambient-capabilities": lambda: _succeeds(
         "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
         "--inh-caps=+bpf,+perfmon,+sys_ptrace", "--ambient-caps=+bpf,+perfmon,+sys_ptrace", "true"),
+    "memory-limit": memory_limit,
     "set-id": _has_set_id,
     "userfaultfd": lambda: _succeeds(prog("task_in_call")),
     "full-device": lambda: os.path.exists("/dev/full"),
 }
+
+
+def removed(directory):
+    """Whether a directory could be removed: a cgroup once nobody is in it."""
+    try:
+        os.rmdir(directory)
+    except OSError:
+        return False
+    return True
 
 
 def require(capability):

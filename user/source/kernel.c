@@ -284,6 +284,11 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 		log__error("too few file descriptors for our programs and maps; raise `ulimit -n`");
 		return err;
 	}
+	if (err == -ENOMEM) {
+		log__error("BPF programs and maps: not enough memory for them, in the machine or in "
+			   "memtrace's cgroup: raise the cgroup's limit, or make --buffer smaller");
+		return err;
+	}
 	if (err) {
 		log__error("BPF programs: the kernel refused to load them: %s; `memtrace doctor` "
 			   "shows what is missing, `memtrace -v` the kernel's words",

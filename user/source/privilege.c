@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "user/util/log.h"
 
@@ -53,9 +54,11 @@ int privilege__check(void)
 	}
 	if (admin || (bpf && perfmon))
 		return 0;
-	log__error("not permitted to load BPF programs: missing %s%s%s; run it as root, or give it the "
-		   "capabilities: setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep memtrace",
-		   bpf ? "" : "CAP_BPF", !bpf && !perfmon ? " and " : "",
-		   perfmon ? "" : "CAP_PERFMON");
+	log__error("not permitted to load BPF programs: missing %s%s%s; %s", bpf ? "" : "CAP_BPF",
+		   !bpf && !perfmon ? " and " : "", perfmon ? "" : "CAP_PERFMON",
+		   geteuid() == 0 ? "root is limited here: give them back where the container or the "
+				    "service is configured" :
+				    "run it as root, or give it the capabilities: setcap "
+				    "cap_bpf,cap_perfmon,cap_sys_ptrace+ep memtrace");
 	return -EPERM;
 }

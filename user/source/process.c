@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "user/source/pagemap.h"
+#include "user/source/privilege.h"
 #include "user/util/log.h"
 
 static FILE *proc_open(pid_t pid, const char *name)
@@ -104,9 +106,13 @@ readable:
 	if (!maps) {
 		err = -errno;
 		if (err == -EACCES || err == -EPERM)
-			log__error("process %d (%s): not permitted to look into it: another user's, needs "
-				   "CAP_SYS_PTRACE (run memtrace as root)",
-				   pid, comm);
+			log__error("process %d (%s): not permitted to look into it: %s", pid, comm,
+				   privilege__has(CAP_SYS_PTRACE) ?
+					   "memtrace has CAP_SYS_PTRACE, but not over this process "
+					   "(it belongs to another user namespace, or a security "
+					   "module forbids it)" :
+					   "another user's, needs CAP_SYS_PTRACE (run memtrace as "
+					   "root)");
 		else
 			log__error("process %d (%s): %s", pid, comm, strerror(-err));
 		return err;
