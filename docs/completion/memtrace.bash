@@ -86,7 +86,8 @@ _memtrace()
 	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} word equals=''
 	local options='--pid --all --duration --interval --stream --json --top --no-follow --user
 		--comm --cgroup --buffer --planes --heap --ring --on-overrun --sample --allocator
-		--allocator-symbol		--verbose --quiet --help --version'
+		--allocator-symbol --verbose --quiet --help --version'
+	local letters='-p -a -d -i -s -n -u -v -q -h -V --'
 	local -i i checking=0
 
 	COMPREPLY=()
@@ -96,8 +97,9 @@ _memtrace()
 		check)
 			((checking++)) && _memtrace_command "$i" "$current" && return
 			options='--contract --define --strict --format --json --tap --junit --learn --pid
-				--duration --user --no-follow --buffer --heap --allocator
-				--allocator-symbol --verbose --quiet'
+				--duration --user --no-follow --buffer --heap --ring --on-overrun
+				--allocator --allocator-symbol --verbose --quiet --help'
+			letters='-c -D -p -d -u -v -q -h --'
 			;;
 		--)
 			_memtrace_command $((i + 1)) "$current"
@@ -142,7 +144,7 @@ _memtrace()
 	elif [[ $current == --* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
 	elif [[ $current == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W '-p -a -d -i -s -n -u -v -q -h -V --' -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W "$letters" -- "$current")
 	else
 		mapfile -t COMPREPLY < <(compgen -W 'check doctor' -- "$current"; compgen -c -- "$current")
 		[[ -n $current ]] || COMPREPLY=(check doctor -p -a --)
