@@ -291,6 +291,8 @@ struct rec_heap {
 #define COOKIE_ALIGN_IS_FLAGS(c) ((__u32)((c) >> 42) & 1) /* log2 of it in the low six bits */
 #define COOKIE_BY_EXITS(c) \
 	((__u32)((c) >> 43) & 1) /* it has no return probe: its returns are seen at its exits */
+#define COOKIE_NO_END(c) \
+	((__u32)((c) >> 44) & 1) /* its return is not seen: that it is under way is seen by the stack */
 #define RESULT_RETURNED 0 /* what the function returns */
 #define RESULT_STORED 1 /* stored where the first argument points, returned is an error */
 #define RESULT_IN_PLACE 2 /* the block is the old one, returned is its size */
@@ -326,6 +328,16 @@ struct contract_args {
 };
 
 #define HEAP_HOOKS_MAX 512 /* a power of two */
+
+/* The code that a function without an end runs in itself: from where its probe is, addresses
+ * relative to that. */
+#define HOOK_RANGES 4
+struct hook_code {
+	struct {
+		__s64 from, to;
+	} range[HOOK_RANGES]; /* those not in use are empty */
+};
+
 struct heap_hook_counts {
 	__u64 hits, nested, ignored, lost; /* as in rec_hook */
 };

@@ -13,6 +13,11 @@
  * pointer below it. After a longjmp both may still be so by chance, therefore longjmp has
  * a probe too, and makes the call suspect: only its return can clear it.
  *
+ * What a free does inside is rare, and its record is sent when it begins, so it has no return probe
+ * where its code can be followed: when a kernel event comes, or another call, the stack is walked, and
+ * the free is under way if one of the frames will return to where it returns, and stands in its
+ * code. It is the one that was seen last, for each passes the probe.
+ *
  * A function that may throw has no return probe, since no unwinder gets past the trampoline: there
  * are probes at its exits, and the return address itself is what has to be in place.
  *
@@ -97,8 +102,6 @@ static __always_inline struct heap_hook_counts *hook__counts(__u64 cookie)
 
 	return bpf_map_lookup_elem(&heap_hooks, &i);
 }
-
-#define NREGS 16
 
 /* All registers, by the processor's numbers: the program may not read its context at an offset
  * that is not a constant. */
@@ -256,7 +259,39 @@ static __always_inline int task__on_altstack(struct task_struct *t, __u64 sp)
 	return sp - t->sas_ss_sp < t->sas_ss_size;
 }
 
-/* Whether the call in flight still is, seen from stack pointer sp. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HEAP_HOOKS_MAX);
+	__type(key, __u32);
+	__type(value, struct hook_code);
+} heap_code SEC(".maps");
+
+/* Whether the stack that has just been walked goes through the call, whose end is not seen. */
+static __always_inline int heap__on_stack(struct thread_state *s)
+{
+	__u32 hook = COOKIE_HOOK(s->heap.cookie), i;
+	struct hook_code *code = bpf_map_lookup_elem(&heap_code, &hook);
+	__s64 at = s->heap_frame - s->heap.ip;
+
+	if (!code || !s->heap_frame)
+		return 0;
+	for (i = 0; i < HOOK_RANGES; i++)
+		if (at >= code->range[i].from && at < code->range[i].to)
+			return 1;
+	return 0;
+}
+
+/* Whether a call whose end is not seen may still be under way: if not, no walk is needed. A call at
+ * the same place is the next one: functions that jump to another with a probe have ends. */
+static __always_inline int heap__may_live(struct thread_state *s, __u64 sp)
+{
+	__u64 word = 0;
+
+	return sp < s->heap.sp && !bpf_probe_read_user(&word, sizeof(word), (void *)s->heap.sp) &&
+	       word == s->heap.back;
+}
+
+/* Whether the call in flight, whose end is seen, still is, from stack pointer sp. */
 static __always_inline int heap__alive(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
 	__u64 word = 0;
@@ -272,7 +307,8 @@ static __always_inline int heap__alive(struct thread_state *s, struct task_struc
 	return word && word == task__trampoline(t);
 }
 
-/* The owner of a kernel event on this thread, whose user stack pointer is sp. */
+/* The owner of a kernel event on this thread, whose user stack pointer is sp and whose stack has
+ * just been taken. */
 static __always_inline __u64 heap__owner(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
 	__u64 call_sp = 0, start = ring__call(t, &call_sp);
@@ -281,7 +317,9 @@ static __always_inline __u64 heap__owner(struct thread_state *s, struct task_str
 		return sp < call_sp && !(s->heap_signals && s->ring_start == start) ?
 			       start | OWNER_TICKS :
 			       0;
-	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet || !heap__alive(s, t, sp))
+	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet)
+		return 0;
+	if (COOKIE_NO_END(s->heap.cookie) ? !heap__on_stack(s) : !heap__alive(s, t, sp))
 		return 0;
 	return s->heap.start_ns;
 }
@@ -312,6 +350,14 @@ static __always_inline void heap__free(struct thread_state *s, struct task_struc
 	heap__send(s, t, s->heap.start_ns, 0, 0);
 }
 
+/* stack__take(), as a function of its own to the verifier: heap_enter calls it twice. */
+__noinline __u64 heap__stack(struct thread_state *s, __u64 ip, __u64 sp, __u64 fp)
+{
+	void *ring = ring__get();
+
+	return s && ring ? stack__take(s, bpf_get_current_task_btf(), ring, ip, sp, fp) : 0;
+}
+
 __u32 heap_closed; /* set by the collector before it takes the probes away, which is not done at once */
 
 SEC("uprobe")
@@ -322,9 +368,8 @@ int heap_enter(struct uprobe_regs *ctx)
 	__u64 cookie, sp, now;
 	struct heap_hook_counts *hook;
 	struct heap_call *h;
-	__u64 reg[NREGS];
+	__u64 *reg;
 	__u16 flags = 0;
-	void *ring;
 
 	if (!s || s->waits_for_exec || heap_closed)
 		return 0;
@@ -336,13 +381,19 @@ int heap_enter(struct uprobe_regs *ctx)
 	h = &s->heap;
 	sp = ctx->sp;
 	if (h->start_ns) {
-		if (heap__alive(s, t, sp)) {
+		/* In what the whole machine is told of no stack is walked, and frees are of samples: one
+		 * within another finds its block taken back already. */
+		if (COOKIE_NO_END(h->cookie) ?
+			    cfg_mode != MODE_MACHINE && heap__may_live(s, sp) &&
+				    (heap__stack(s, ctx->ip, sp, ctx->bp), heap__on_stack(s)) :
+			    heap__alive(s, t, sp)) {
 			h->flags |= HEAP_NESTED;
 			count__add(&hook->nested);
 			return 0;
 		}
 		heap__abandon(s, t);
 	}
+	reg = s->reg;
 	regs__copy(reg, ctx);
 	h->arg = regs__arg(reg, COOKIE_PTR(cookie));
 	if (COOKIE_OP(cookie) >= HEAP_FREE && !h->arg) {
@@ -362,7 +413,8 @@ int heap_enter(struct uprobe_regs *ctx)
 	h->suspect = 0;
 	h->thrown = 0;
 	h->back = 0;
-	if (COOKIE_BY_EXITS(cookie))
+	h->ip = ctx->ip;
+	if (COOKIE_BY_EXITS(cookie) || COOKIE_NO_END(cookie))
 		bpf_probe_read_user(&h->back, sizeof(h->back), (void *)sp);
 	h->told = 0;
 	h->quiet = 0;
@@ -388,10 +440,9 @@ int heap_enter(struct uprobe_regs *ctx)
 		if (h->quiet)
 			count__add(&hook->ignored);
 	}
-	ring = ring__get();
 	/* There are no places in what the whole machine is told of. */
-	if (ring && !h->quiet && cfg_mode != MODE_MACHINE)
-		h->stack_id = stack__take(s, t, ring, ctx->ip, sp, ctx->bp);
+	if (!h->quiet && cfg_mode != MODE_MACHINE)
+		h->stack_id = heap__stack(s, ctx->ip, sp, ctx->bp);
 	h->start_ns = now;
 	return 0;
 }
@@ -487,7 +538,7 @@ int heap_exit(struct uprobe_regs *ctx)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct thread_state *s = thread__current(t);
-	__u64 cookie, reg[NREGS];
+	__u64 cookie;
 	__u32 edge;
 
 	if (!s || !s->heap.start_ns || !COOKIE_BY_EXITS(s->heap.cookie))
@@ -498,8 +549,8 @@ int heap_exit(struct uprobe_regs *ctx)
 	edge = flags__hold(ctx->flags, EXIT_CONDITION(cookie)) ? EXIT_TAKEN : EXIT_NOT_TAKEN;
 	if (!(EXIT_EDGES(cookie) & edge))
 		return 0;
-	regs__copy(reg, ctx);
-	heap__leave(s, t, reg[EXIT_REG(cookie) & (NREGS - 1)]);
+	regs__copy(s->reg, ctx);
+	heap__leave(s, t, s->reg[EXIT_REG(cookie) & (NREGS - 1)]);
 	return 0;
 }
 

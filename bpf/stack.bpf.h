@@ -50,6 +50,8 @@ struct walker {
 	__u64 bp, bx; /* as far as they are still in the register */
 	__u64 bp_at, bx_at; /* else where they have been saved */
 	__u64 hash;
+	__u64 wanted; /* where a return address is that is looked out for */
+	__u64 found; /* where the frame stands that will return by it; 0: none has been met */
 	__u64 returns; /* the innermost uretprobe under way, 0: none */
 	__u64 window_at;
 	__u32 window_bytes; /* valid bytes of it */
@@ -339,7 +341,7 @@ __noinline int walker__special(struct walker *w, __u32 rule)
 static __always_inline long walker__step(struct walker *w)
 {
 	__u32 rule = walker__rule(w), saved, n;
-	__u64 cfa, ip;
+	__u64 cfa, ip, from = w->ip;
 
 	if (UNWIND_BASE(rule) == UNWIND_SPECIAL) {
 		if (walker__special(w, rule))
@@ -371,6 +373,8 @@ static __always_inline long walker__step(struct walker *w)
 		w->ip = ip;
 		w->behind = 1;
 	}
+	if (w->sp - 8 == w->wanted && w->behind)
+		w->found = from;
 	if (!ip)
 		return walker__end(w, 0);
 	if (w->returns && w->behind) {
@@ -445,6 +449,8 @@ static __always_inline void walker__begin(struct walker *w, struct task_struct *
 	}
 	w->returns = utask ? (__u64)utask->return_instances : 0;
 	w->stamp = hash__mix(image, code_generation);
+	w->wanted = 0;
+	w->found = 0;
 	w->ip = ip;
 	w->sp = sp;
 	w->bp = fp;
@@ -477,6 +483,7 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 	__u32 first, unread;
 	__u64 word;
 
+	s->heap_frame = 0;
 	if (!w)
 		return 0;
 	walker__begin(w, t, s->zero, ip, sp, fp);
@@ -492,7 +499,10 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 		w->stack.leaf_word = walker__leaf_word(w, ip, word);
 		w->hash = hash__mix(w->hash, w->stack.leaf_word);
 	}
+	if (s->heap.start_ns && COOKIE_NO_END(s->heap.cookie))
+		w->wanted = s->heap.sp;
 	walker__walk(w);
+	s->heap_frame = w->found;
 	if (unread && w->n == 1 && w->flags & STACK_BROKEN)
 		w->flags = STACK_UNREADABLE;
 	return walker__publish(w, t, ring);

@@ -34,12 +34,15 @@ const volatile __u32 cfg_own_tgid; /* the collector: never traced but in MODE_PI
 #define EXEC_AWAITED 1
 #define EXEC_UNDER_WAY 2 /* the new address space is being set up: its faults count */
 
+#define NREGS 16
+
 /* The call into the allocator that a thread is in. */
 struct heap_call {
 	__u64 start_ns; /* 0: in none */
 	__u64 sp; /* where its return address is */
 	__u64 cookie;
 	__u64 back; /* the return address, when it has no return probe */
+	__u64 ip; /* of its probe */
 	__u64 size, arg;
 	__u64 memptr; /* where the result will be stored */
 	__u64 stack_id;
@@ -85,6 +88,8 @@ struct thread_state {
 	__u32 heap_signals; /* handlers that run within the call below */
 	struct heap_call heap;
 	__u64 ring_start; /* the ring plane's call that heap_signals is about */
+	__u64 heap_frame; /* where the last walk found a frame that would return to where .heap does */
+	__u64 reg[NREGS]; /* at the probe, by the processor's numbers; here, for the stack is scarce */
 	__u64 sample_left; /* bytes to the next sample; 0: to be drawn */
 };
 

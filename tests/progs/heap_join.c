@@ -5,8 +5,9 @@
  * madvise of no bytes, at an address that says where it was made; it does nothing. Each allocation
  * has a size of its own, so that the marks made in it can be told from all others'.
  *
- * Also from a signal handler that runs within a malloc, and after a malloc has been left
- * by siglongjmp, from functions called at the same depth of stack. Argument: threads.
+ * Also where a free is over but has left its return address on the stack, from a signal handler that
+ * runs within a malloc, and after a malloc has been left by siglongjmp, from functions called at
+ * the same depth of stack. Argument: threads.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -106,13 +107,29 @@ void *realloc(void *old, size_t size)
 	return p;
 }
 
-/* At the depth where the call was that has been left, over what it has left there. */
-static PROG_NOINLINE void after_jump(size_t id)
+/* At the depth where a call was that is over, over what it has left there. */
+static PROG_NOINLINE void over_remains(unsigned kind, size_t id)
 {
 	volatile char hole[256];
 
 	__asm__ volatile("" : : "r"(hole) : "memory");
-	mark(AFTER_JUMP, id);
+	mark(kind, id);
+}
+
+static PROG_NOINLINE void mark_outside(void *id)
+{
+	mark(OUTSIDE, (uintptr_t)id);
+}
+
+/* free, and then another function, by the same call instruction. */
+static PROG_NOINLINE void free_and_mark(void *p, size_t id)
+{
+	void (*const volatile call[])(void *) = {free, mark_outside};
+	void *const volatile arg[] = {p, (void *)id};
+
+#pragma GCC unroll 1
+	for (unsigned i = 0; i < 2; i++)
+		call[i](arg[i]);
 }
 
 static PROG_NOINLINE void *leave_malloc(size_t size)
@@ -120,7 +137,7 @@ static PROG_NOINLINE void *leave_malloc(size_t size)
 	if (sigsetjmp(escape, 1)) {
 		__atomic_add_fetch(&left, 1, __ATOMIC_RELAXED);
 		mark(AFTER_JUMP, size);
-		after_jump(size);
+		over_remains(AFTER_JUMP, size);
 		return NULL;
 	}
 	return malloc(size);
@@ -148,8 +165,8 @@ static void *work(void *number)
 		b = malloc(id + 4);
 		mark(OUTSIDE, id);
 		free(b);
-		free(a);
-		mark(OUTSIDE, id);
+		over_remains(OUTSIDE, id);
+		free_and_mark(a, id);
 	}
 	return NULL;
 }

@@ -190,6 +190,24 @@ static void a_ret_without_a_branch(void **state)
 	assert_true(site_at(n, late_ret)->slow);
 }
 
+static void code_that_a_function_runs_in(void **state)
+{
+	struct code code = {(void *)(uintptr_t)bare, read_self, begins, pointer};
+	struct code_range ranges[2];
+
+	(void)state;
+	assert_int_equal(exits__ranges(&code, (uintptr_t)dies, ranges, 2), 1);
+	assert_int_equal(ranges[0].from, (uintptr_t)dies);
+	assert_int_equal(ranges[0].to, (uintptr_t)after_dies);
+	/* `tail`, and what it jumps to: on both sides of it, not `dies` in between. */
+	assert_int_equal(exits__ranges(&code, (uintptr_t)tail, ranges, 2), 2);
+	assert_int_equal(ranges[0].from, (uintptr_t)both);
+	assert_int_equal(ranges[0].to, (uintptr_t)dies);
+	assert_int_equal(ranges[1].from, (uintptr_t)bare);
+	assert_int_equal(exits__ranges(&code, (uintptr_t)tail, ranges, 1), 0);
+	assert_int_equal(exits__ranges(&code, (uintptr_t)wild, ranges, 2), 0);
+}
+
 static void what_cannot_be_followed(void **state)
 {
 	(void)state;
@@ -265,6 +283,7 @@ int main(void)
 		cmocka_unit_test(functions_that_are_jumped_to),
 		cmocka_unit_test(code_behind_a_call_that_does_not_return),
 		cmocka_unit_test(a_ret_without_a_branch),
+		cmocka_unit_test(code_that_a_function_runs_in),
 		cmocka_unit_test(what_cannot_be_followed),
 		cmocka_unit_test(lengths_are_objdumps),
 	};

@@ -714,6 +714,13 @@ void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr)
 	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.sampled), &key);
 }
 
+int kernel__hook_code(struct kernel *k, uint32_t hook, const struct hook_code *code)
+{
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.heap_code), &hook, code, BPF_ANY) ?
+		       -errno :
+		       0;
+}
+
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n)
 {
 	int cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(k->skel->maps.heap_hooks), err = 0;

@@ -98,6 +98,10 @@ int kernel__set_contract(struct kernel *k, uint32_t hook, const struct contract_
 /* Sampling: the free of this block is not awaited any more. */
 void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr);
 
+/* Where a hook's function runs. 0 or -errno. */
+struct hook_code;
+int kernel__hook_code(struct kernel *k, uint32_t hook, const struct hook_code *code);
+
 /* What the first n hooks have counted. 0 or -errno. */
 struct heap_hook_counts;
 int kernel__hook_counts(struct kernel *k, struct heap_hook_counts *counts, size_t n);

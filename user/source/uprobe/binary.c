@@ -291,41 +291,79 @@ static int entry__find_exits(struct entry_point *e, Elf *elf, const struct code 
 	return 0;
 }
 
+/* Whether another entry point is among the code: it may be jumped to from there, and is
+ * a call of its own then. */
+static bool binary__enters_other(const struct binary *b, Elf *elf, const struct entry_point *e,
+				 const struct code_range *ranges, size_t n)
+{
+	for (size_t i = 0; i < b->nentries; i++) {
+		uint64_t other = segment__address(elf, b->entries[i].offset);
+
+		if (b->entries[i].offset == e->offset || !b->entries[i].family ||
+		    entry__is_contract(&b->entries[i]))
+			continue;
+		for (size_t k = 0; k < n; k++)
+			if (other >= ranges[k].from && other < ranges[k].to)
+				return true;
+	}
+	return false;
+}
+
+/* For a free whose code can be told: what it takes to see it on a stack. */
+static void entry__find_code(struct entry_point *e, const struct binary *b, Elf *elf,
+			     const struct code *code)
+{
+	uint64_t entry = segment__address(elf, e->offset), site = entry + e->site.offset;
+	struct code_range ranges[HOOK_RANGES];
+	size_t n = exits__ranges(code, entry, ranges, HOOK_RANGES);
+
+	/* Without a row in the unwind tables no walk gets through it. */
+	if (!n || !code->begins(code->ctx, entry) || binary__enters_other(b, elf, e, ranges, n))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		/* Before its probe it has not begun. */
+		if (entry >= ranges[i].from && entry < ranges[i].to)
+			ranges[i].from = site;
+		e->code.range[i].from = (int64_t)(ranges[i].from - site);
+		e->code.range[i].to = (int64_t)(ranges[i].to - site);
+	}
+	e->no_end = true;
+}
+
 static bool entry__may_throw(const struct entry_point *e, const struct binary *b)
 {
 	return e->family && (e->family->throws || (e->given && b->unwinds));
 }
 
-/* Entry points that may throw and whose returns cannot be seen but by a return probe are dropped. */
-static int binary__find_exits(struct binary *b, Elf *elf, int fd)
+/*
+ * What has no return probe: entry points that may throw, which are dropped if their returns
+ * cannot be seen otherwise, and frees, which have one in that case.
+ */
+static int binary__find_ends(struct binary *b, Elf *elf, int fd)
 {
 	struct elf_code elf_code;
-	struct code code = {0};
+	struct code code = elf_code__view(&elf_code);
 	size_t kept = 0;
-	bool opened = false;
-	int err = 0;
+	int err = elf_code__init(&elf_code, elf, fd);
 
+	for (size_t i = 0; i < b->nentries && err != -ENOMEM; i++) {
+		struct entry_point *e = &b->entries[i];
+
+		if (!err && e->family && e->family->op >= HEAP_FREE && !entry__is_contract(e) &&
+		    !entry__may_throw(e, b))
+			entry__find_code(e, b, elf, &code);
+	}
 	for (size_t i = 0; i < b->nentries; i++) {
 		struct entry_point *e = &b->entries[i];
 
-		if (entry__may_throw(e, b) && err != -ENOMEM) {
-			if (!opened)
-				err = elf_code__init(&elf_code, elf, fd);
-			code = elf_code__view(&elf_code);
-			opened = true;
-			if (!err && entry__find_exits(e, elf, &code)) {
-				log__debug("%s may throw, and where it returns cannot be told: no probe",
-					   e->name);
-				continue;
-			}
-			if (err)
-				continue;
-		}
-		b->entries[kept++] = *e;
+		if (entry__may_throw(e, b) && (err || entry__find_exits(e, elf, &code)))
+			log__debug("%s may throw, and where it returns cannot be told: no probe",
+				   e->name);
+		else
+			b->entries[kept++] = *e;
 	}
 	b->nentries = kept;
-	if (opened)
-		elf_code__free(&elf_code);
+	elf_code__free(&elf_code);
 	return err == -ENOMEM ? err : 0;
 }
 
@@ -404,7 +442,7 @@ int binary__read(struct binary *b, int fd, const struct binary_wanted *wanted)
 		binary__read_kind(b, elf);
 		binary__read_probes(b, elf);
 		binary__place(b, fd);
-		err = binary__find_exits(b, elf, fd);
+		err = binary__find_ends(b, elf, fd);
 	}
 	elf_end(elf);
 	if (err)

@@ -30,6 +30,9 @@ struct entry_point {
 	 * no probe at all. */
 	struct exit_site *exits; /* .at is an offset in the file */
 	size_t nexits;
+	/* A free: the code it runs in, relative to its probe, so that no return probe is needed. */
+	bool no_end;
+	struct hook_code code;
 };
 
 /* Whether its returns are seen at its exits. */

@@ -12,6 +12,7 @@
 #define WAYS_MAX INSNS_MAX
 #define TAIL_MAX 64 /* instructions from a site to the ret */
 #define LONGEST 15
+#define PADDING_MAX 16
 
 struct node {
 	uint64_t at; /* 0: free */
@@ -286,21 +287,78 @@ static size_t search__exits(const struct search *s, uint64_t entry, struct exit_
 	return l.full ? 0 : list__finish(&l);
 }
 
+/* Follow all ways. search__end() even if it fails. */
+static bool search__begin(struct search *s, const struct code *code, uint64_t entry)
+{
+	*s = (struct search){.code = code};
+	s->table = calloc(TABLE, sizeof(*s->table));
+	s->ways = calloc(WAYS_MAX, sizeof(*s->ways));
+	if (!s->table || !s->ways)
+		return false;
+	search__follow(s, entry);
+	while (s->nways && !s->open)
+		search__follow(s, s->ways[--s->nways]);
+	return !s->open;
+}
+
+static void search__end(struct search *s)
+{
+	free(s->table);
+	free(s->ways);
+}
+
 size_t exits__find(const struct code *code, uint64_t entry, struct exit_site sites[EXITS_MAX])
 {
-	struct search s = {.code = code};
-	size_t n = 0;
+	struct search s;
+	size_t n = search__begin(&s, code, entry) ? search__exits(&s, entry, sites) : 0;
 
-	s.table = calloc(TABLE, sizeof(*s.table));
-	s.ways = calloc(WAYS_MAX, sizeof(*s.ways));
-	if (s.table && s.ways) {
-		search__follow(&s, entry);
-		while (s.nways && !s.open)
-			search__follow(&s, s.ways[--s.nways]);
-		if (!s.open)
-			n = search__exits(&s, entry, sites);
-	}
-	free(s.table);
-	free(s.ways);
+	search__end(&s);
 	return n;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct code_range *x = a, *y = b;
+
+	return x->from < y->from ? -1 : x->from > y->from;
+}
+
+/* Whether from here to there are a few bytes between two pieces of one function. */
+static bool is_padding(const struct code *code, uint64_t from, uint64_t to)
+{
+	if (to >= from + PADDING_MAX)
+		return false;
+	while (from < to)
+		if (code->begins(code->ctx, from++))
+			return false;
+	return true;
+}
+
+size_t exits__ranges(const struct code *code, uint64_t entry, struct code_range *ranges, size_t most)
+{
+	struct code_range *all = NULL;
+	struct search s;
+	size_t n = 0, k = 0;
+
+	if (search__begin(&s, code, entry))
+		all = calloc(s.nnodes + 1, sizeof(*all));
+	for (size_t i = 0; all && i < TABLE; i++)
+		if (s.table[i].at)
+			all[n++] = (struct code_range){s.table[i].at,
+						       s.table[i].at + s.table[i].step.length};
+	search__end(&s);
+	if (n)
+		qsort(all, n, sizeof(*all), compare_ranges);
+	for (size_t i = 0; i < n; i++) {
+		if (k && is_padding(code, ranges[k - 1].to, all[i].from)) {
+			ranges[k - 1].to = all[i].to;
+		} else if (k == most) {
+			k = 0;
+			break;
+		} else {
+			ranges[k++] = all[i];
+		}
+	}
+	free(all);
+	return k;
 }

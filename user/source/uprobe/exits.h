@@ -43,6 +43,15 @@ struct code {
 	uint64_t (*pointer)(void *ctx, uint64_t addr);
 };
 
+/* Addresses of code, from and before which. */
+struct code_range {
+	uint64_t from, to;
+};
+
+/* The code that the function runs in, without what it calls, with what it jumps to: at most `most`
+ * ranges. How many; 0: it cannot be told, or there are more. */
+size_t exits__ranges(const struct code *code, uint64_t entry, struct code_range *ranges, size_t most);
+
 /* All exits of the function at `entry`, at most EXITS_MAX. How many; 0: they cannot be told. */
 size_t exits__find(const struct code *code, uint64_t entry, struct exit_site sites[EXITS_MAX]);
 
