@@ -5,8 +5,9 @@
  * It has raised the semaphore of offer(), so the next call makes an empty memfd, passes
  * that function with the descriptor, and waits until the tracer has taken the descriptor (by
  * pidfd_getfd, so across containers), laid the memory out and written its head. From there
- * on it is as for any producer (ring.h). Nobody there: the call goes on after ATTACH_MS at the latest,
- * and the next try is that of the next tracer.
+ * on it is as for any producer (ring.h). Nobody there: the call goes on after ATTACH_MS at the latest. A
+ * tracer that was held up is asked again some times, later and later, and waited for AGAIN_MS each time: never
+ * for more than 100 ms in all.
  *
  * A child of a fork has its parent's semaphores, and its probes, until the kernel takes them back; the
  * tracer's own come some milliseconds later. It does not wait for them: it offers by a system call that the
@@ -26,7 +27,10 @@
 #include "lib/trace/producer.h"
 #include "lib/trace/sys.h"
 
-#define ATTACH_MS 100
+#define ATTACH_MS 88
+#define AGAIN_MS 3
+#define AGAIN_TIMES 4
+#define AGAIN_AFTER_MS 250 /* and after four times as long each time */
 #define OFFER_MS 5 /* between two offers of the same */
 #define BEAT_MS 2000 /* a tracer that has not looked for so long is gone */
 #define BEAT_CALLS 256 /* how often that is looked at */
@@ -52,6 +56,8 @@ static union {
 	struct {
 		struct mapped segment, before; /* that is written to, and the one before it */
 		_Atomic uint32_t ending;
+		uint32_t again; /* how often this tracer has not answered */
+		_Atomic uint64_t again_ms; /* when it is asked next; 0: not at all */
 		/* Of a held child, by any thread: */
 		_Atomic uint32_t calls; /* about how many */
 		_Atomic uint32_t beat; /* the tracer's last */
@@ -104,7 +110,8 @@ static uint64_t offer_until_answered(int fd, int64_t call_at)
 	void (*say)(int fd, int64_t call_at) = followed ? offer_by_call : offer;
 	struct timespec nap = {.tv_nsec = NAP_NS};
 	struct ring_header head;
-	uint64_t now = _mt_os_now_ms(), until = now + ATTACH_MS, next = now;
+	uint64_t now = _mt_os_now_ms(), next = now;
+	uint64_t until = now + (own.again ? AGAIN_MS : ATTACH_MS);
 
 	do {
 		long got;
@@ -166,6 +173,15 @@ static void let_go(void)
 	_mt_fast_switch();
 }
 
+/* The tracer has not answered, and may have been held up. */
+static void ask_again_later(void)
+{
+	uint64_t after = (uint64_t)AGAIN_AFTER_MS << 2 * own.again;
+
+	if (own.again++ < AGAIN_TIMES)
+		atomic_store(&own.again_ms, _mt_os_now_ms() + after);
+}
+
 int producer__attach(struct producer *p)
 {
 	static const char name[] = RING_MEMFD_NAME;
@@ -195,6 +211,8 @@ int producer__attach(struct producer *p)
 	if (!err)
 		_mt_tracing = true;
 	_mt_fast_switch();
+	if (err == -ETIMEDOUT && trace__is_asked())
+		ask_again_later();
 	return !err || trace__is_asked() ? err : -EAGAIN;
 }
 
@@ -235,6 +253,8 @@ static void stop(uint32_t generation)
 	if (__atomic_load_n(&p->generation, __ATOMIC_RELAXED) == generation) {
 		producer__set_generation(p, GENERATION_NEW);
 		followed = false;
+		own.again = 0;
+		atomic_store(&own.again_ms, 0);
 		_mt_tracing = trace__wanted();
 		_mt_fast_switch();
 		sampled__clear(&_producer_sampled);
@@ -246,6 +266,15 @@ static void stop(uint32_t generation)
 			give_back(p->segment);
 	}
 	atomic_store(&own.ending, 0);
+}
+
+/* The tracer did not answer; if it is time, by this call it is asked again. */
+static void look_whether_to_ask(void)
+{
+	uint64_t at = atomic_load_explicit(&own.again_ms, memory_order_relaxed);
+
+	if (at && _mt_os_now_ms() >= at && atomic_compare_exchange_strong(&own.again_ms, &at, 0))
+		producer__set_generation(&_producer.p, GENERATION_NEW);
 }
 
 bool _mt_trace_may_pass(void)
@@ -271,6 +300,8 @@ bool _mt_trace_goes_on(void)
 
 	if (likely(trace__is_asked())) {
 		look_who_listens();
+		if (generation == GENERATION_OFF)
+			look_whether_to_ask();
 		if (generation <= GENERATION_OFF)
 			return true;
 		/* The tracer wrote this before its last was seen to be gone, or it is of another one. */
@@ -282,7 +313,7 @@ bool _mt_trace_goes_on(void)
 			stop(generation);
 		return p->segment->closed == RING_CLOSED_ANEW;
 	}
-	if (generation != GENERATION_NEW || (_mt_tracing && !trace__wanted()))
+	if (generation != GENERATION_NEW || own.again || (_mt_tracing && !trace__wanted()))
 		stop(generation);
 	return false;
 }

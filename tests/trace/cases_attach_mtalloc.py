@@ -246,6 +246,44 @@ def children_are_seen_from_their_first_call():
     expect("kinds of children", len({str(p["heap"]["calls"]) for p in children[1:]}), 1)
 
 
+def is_stopped(pid):
+    """All its threads: each stops by itself."""
+    states = set()
+    for tid in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/stat" % (pid, tid)) as f:
+            states.add(f.read().rpartition(")")[2].split()[0])
+    return states == {"T"}
+
+
+@case
+def a_collector_that_was_held_up_is_asked_again():
+    """The program went on without it when it did not answer, and had no more to do with it before."""
+    program = target("heap_phases", 1000)
+    tracer = Tracer("-p", program.pid)
+    tracer.signal(signal.SIGSTOP)
+    wait_until("memtrace to stop", lambda: is_stopped(tracer.pid))
+    phase(program, 1)
+    expect("memory of rings", ring_bytes(program.pid), 0)
+    tracer.signal(signal.SIGCONT)
+    done = 1
+
+    def hands_over():
+        nonlocal done
+        done += 1
+        phase(program, done)
+        return ring_bytes(program.pid) > 0
+
+    wait_until("the program to hand over", hands_over)
+    each = phase(program, done + 1)
+    report = tracer.report()
+    expect("plane", process_of(report, program.pid)["heap_plane"], "ring")
+    expect_at_least("calls", heap_site(report, "own_malloc")["calls"], each)
+    # It was held up, which is no failure: what it missed is in the report.
+    expect("from the start", process_of(report, program.pid)["allocators"][0]["from_start"], False)
+    expect("warned", "warning" in tracer.err.text(), False)
+    expect("the program's status", program.finish(), 0)
+
+
 @case
 def a_program_that_does_not_call_is_named():
     program = target("heap_family")

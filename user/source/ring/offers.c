@@ -135,7 +135,10 @@ static int offers__take(void *ctx, void *data, size_t size)
 	if (a)
 		a->adopted = before;
 	pthread_mutex_unlock(&o->lock);
-	if (err != -EEXIST)
+	/* Not open any more: it was answered, or did not wait for so long, and offers again later. */
+	if (err == -EBADF)
+		log__debug("process %d: its allocator's memory was offered, and is no more", pid);
+	else if (err != -EEXIST)
 		log__warn("process %d: its allocator's memory cannot be taken: %s", pid,
 			  strerrorname_np(-err));
 	return 0;

@@ -200,6 +200,18 @@ static void server__welcome(struct ring_server *s, const struct connection *c,
 		close(fd);
 }
 
+/* An offer may be old: by now the process has something else of its own under that number. */
+static bool fd__is_offer(int fd)
+{
+	static const char wanted[] = "/memfd:" RING_MEMFD_NAME " (deleted)";
+	char link[32], name[sizeof(wanted) + 1];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, name, sizeof(name));
+	return n == sizeof(wanted) - 1 && !memcmp(name, wanted, (size_t)n);
+}
+
 int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at,
 		       const char *allocator, bool from_start)
 {
@@ -214,6 +226,8 @@ int ring_server__adopt(struct ring_server *s, pid_t pid, int fd, int64_t call_at
 	own = g->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, g->pidfd, fd, 0);
 	if (own < 0)
 		err = -errno;
+	else if (!fd__is_offer(own))
+		err = -EBADF;
 	if (!err)
 		err = s->o.announce(s->o.ctx, pid, call_at);
 	if (!err) {
