@@ -20,7 +20,7 @@ def library(pattern):
     return found[0]
 
 
-def expect_calls(run, allocator):
+def expect_calls(run, allocator, plane="uprobe"):
     heap, own = run.report["heap"], run.result
     called = heap["by_function"]
     for name in FUNCTIONS:
@@ -30,7 +30,7 @@ def expect_calls(run, allocator):
     expect("failed", heap["failed"], own["failed"])
     expect("bytes requested", heap["bytes_requested"], own["bytes"])
     process = run.process(run.pid)
-    expect("plane", process["heap_plane"], "uprobe")
+    expect("plane", process["heap_plane"], plane)
     expect_true("%s among the allocators" % allocator,
                 allocator in [a["name"] for a in process["allocators"]], process["allocators"])
 

@@ -5,7 +5,7 @@ probes are there is seen to the call and to the byte."""
 import re
 
 from cases_heap_calls import FUNCTIONS
-from harness import (MEMTRACE, Proc, attach, case, expect, expect_at_least, expect_match, load_report,
+from harness import (MEMTRACE, Proc, attach, case, expect, expect_at_least, expect_match, launch, load_report,
                      numbered, process_of, prog)
 
 HEAP = "--heap=uprobe"
@@ -88,3 +88,14 @@ def a_child_of_vfork():
     expect_at_least("how far it moved the break", child[0]["kernel"]["brk"]["grown_bytes"], run.result["live_bytes"])
     expect_match("what is not known", " ".join(run.out.split()),
                  "1 more processes had probes only after they had begun: what they did before that is not known")
+
+
+@case
+def what_a_child_is_said_to_lack_it_lacked():
+    """Looked at while its loader still maps its libraries, and gone before the next look: who serves its malloc is
+    not known, which is not that nobody does."""
+    said = set()
+    for _ in range(12):
+        run = launch(["sh", "-c", "/bin/mount --version; :"], opts=(HEAP,), status=0)
+        said |= {a["why"] for p in run.report["processes"] for a in p["allocators"]}
+    expect("what is said", [why for why in said if why and "no malloc is defined" in why], [])

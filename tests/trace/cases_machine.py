@@ -183,14 +183,16 @@ def counts_in_a_container_are_exact():
     target.finish()
 
 
-def own_root(name, *unshare):
-    """What runs a program as /inside in a root of its own, on a file system that the host does not see."""
+def own_root(name, *unshare, also=()):
+    """What runs a program as /inside in a root of its own, on a file system that the host does not see. also:
+    libraries that are to be there, too, at their own paths."""
     where = tmp("root")
     os.mkdir(where)
     # all that the program needs: itself, its loader and its libraries, at their own paths
-    libraries = subprocess.run(["ldd", prog(name)], stdout=subprocess.PIPE, env=ENV,
+    libraries = subprocess.run(["ldd", prog(name), *also], stdout=subprocess.PIPE, env=ENV,
                                check=True).stdout.decode()
-    needed = [word for word in libraries.split() if word.startswith("/")]
+    needed = [word for word in libraries.split() if word.startswith("/") and not word.endswith(":")]
+    needed += also
     script = """
         root=$0; program=$1; shift
         mount -t tmpfs none "$root" || exit 90

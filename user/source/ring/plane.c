@@ -223,7 +223,10 @@ static struct rec_allocator *plane__allocator(struct ring_plane *p, const char *
 		return NULL;
 	}
 	r->ino = 1; /* another one is not known: of another mount namespace, or gone */
-	fd = file__open_regular(path);
+	/* Only that one offers, and where it is may be no path here. */
+	if (p->o.attach)
+		text__copy(r->name, sizeof(r->name), "mtalloc");
+	fd = p->o.attach ? -1 : file__open_regular(path);
 	if (fd >= 0 && !fstat(fd, &st)) {
 		r->ino = st.st_ino;
 		if (!binary__read(&b, fd, &(struct binary_wanted){0}))

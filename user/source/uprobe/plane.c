@@ -238,8 +238,10 @@ static int plane__hook_modules(struct plane *p, struct traced *t, struct module 
 			plane__say_failure(t, c.list[i].module, err);
 	}
 	/* What is on its way out has no mappings left to be found in. */
-	if (c.allocator && !failed)
+	if (c.allocator && !failed) {
+		t->has_hooked = true;
 		t->has_other = false;
+	}
 	memcpy(t->why, c.why, sizeof(t->why));
 	if (!c.n && last)
 		plane__tell_nothing(p, t, c.why);
@@ -342,8 +344,19 @@ static void plane__note_code(const struct plane *p, struct traced *t, uint64_t i
 	t->has_other |= !hooked && (!m || m->err || binary__find(&m->binary, "malloc"));
 }
 
+static void traced__note_coming(struct traced *t, uint64_t ino, uint32_t dev)
+{
+	if (t->ncoming == sizeof(t->coming) / sizeof(t->coming[0]))
+		return;
+	t->coming[t->ncoming].ino = ino;
+	t->coming[t->ncoming++].dev = dev;
+}
+
 static void traced__look_soon(struct traced *t)
 {
+	/* What was found wanting may have come since: of a child, which may end before it is looked at again. */
+	if (!t->asked_for)
+		t->why[0] = '\0';
 	t->dirty = true;
 	t->look = 0;
 }
@@ -412,6 +425,9 @@ void plane__note(struct plane *p, const struct rec *r)
 		t->has_hooked = t->has_other = false;
 		t->runs = true;
 		plane__note_code(p, t, exec->exe_ino, exec->exe_dev);
+		for (unsigned i = 0; i < t->ncoming; i++)
+			plane__note_code(p, t, t->coming[i].ino, t->coming[i].dev);
+		t->ncoming = 0;
 		traced__look_soon(t);
 		break;
 	case REC_EXIT:
@@ -423,10 +439,14 @@ void plane__note(struct plane *p, const struct rec *r)
 		}
 		break;
 	case REC_VMA:
-		if (t && vma->prot & PROT_EXEC && vma->ino) {
-			plane__note_code(p, t, vma->ino, vma->dev);
-			traced__look_soon(t);
+		if (!t || !(vma->prot & PROT_EXEC) || !vma->ino)
+			break;
+		if (r->aux) {
+			traced__note_coming(t, vma->ino, vma->dev);
+			break;
 		}
+		plane__note_code(p, t, vma->ino, vma->dev);
+		traced__look_soon(t);
 		break;
 	case REC_MPROTECT:
 		if (t && call->arg[2] & PROT_EXEC && !call->ret)

@@ -21,6 +21,12 @@ struct traced {
 	/* Since its last exec, of a process that ran before it: code with probes has been mapped; since the
 	 * last look, too: code that defines malloc and has none, or that cannot be read. */
 	bool image_is_new, has_hooked, has_other;
+	/* Code that the kernel has mapped for the image to come: it is told of before the exec. */
+	struct {
+		uint64_t ino;
+		uint32_t dev;
+	} coming[4];
+	unsigned ncoming;
 	const struct module *asked; /* it is to hand its calls over itself: its allocator */
 	/* Beside rings: */
 	uint64_t image_ns; /* when its image began; 0: it was there before */
