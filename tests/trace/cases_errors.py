@@ -167,6 +167,17 @@ def zombie():
 
 
 @case
+def process_whose_first_thread_has_ended():
+    """It looks like a zombie, but others of its threads go on."""
+    target = Target("task_thread_exit")
+    target.say()
+    target.wait_objects()
+    wait_until("its first thread to be gone", lambda: parents()[target.pid][1] == "Z")
+    expect_error(1, r"%d.*first thread has ended and others go on" % target.pid, "-p", target.pid)
+    expect("the target's status", target.finish(), 3)
+
+
+@case
 def memtrace_itself():
     # exec keeps the pid: memtrace is asked to trace the process it is
     proc = Proc(["sh", "-c", 'exec "$0" -p $$', MEMTRACE])

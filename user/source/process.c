@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,6 +65,16 @@ static pid_t process__of_thread(pid_t tid)
 	return tgid;
 }
 
+static bool process__has_other_threads(pid_t pid)
+{
+	char path[64];
+	struct stat st;
+
+	/* "." and "..", the process's own thread, and the others. */
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	return !stat(path, &st) && st.st_nlink > 3;
+}
+
 #define KERNEL_THREAD 0x00200000 /* PF_KTHREAD */
 
 int process__check(pid_t pid)
@@ -87,6 +98,10 @@ int process__check(pid_t pid)
 	else if (flags & KERNEL_THREAD)
 		log__error("process %d (%s): a kernel thread, which has no memory of its own", pid,
 			   comm);
+	else if (state == 'Z' && process__has_other_threads(pid))
+		log__error("process %d (%s): its first thread has ended and others go on, so that its "
+			   "mappings are not to be had; launch it with memtrace instead",
+			   pid, comm);
 	else if (state == 'Z' || state == 'X')
 		log__error("process %d (%s): it has ended already (a zombie that its parent %d has not "
 			   "collected)",
