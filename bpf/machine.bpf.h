@@ -11,6 +11,11 @@
 
 #include "bpf/calls.bpf.h"
 
+#define MAP_HUGETLB 0x40000
+#define MAP_HUGE_SHIFT 26 /* of log2 of the page's size, in mmap's flags; 0: the default */
+#define MAP_HUGE_MASK 63
+#define HUGE_PAGE_SHIFT 21
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 16384); /* the collector sets it */
@@ -85,6 +90,18 @@ static __always_inline __u64 machine__arg(struct pt_regs *regs, __u32 kind, int 
 	return old_mmap_len;
 }
 
+/* What an mmap maps: whole pages of the size that its flags ask for. */
+static __always_inline __u64 machine__mapped(struct pt_regs *regs, __u64 bytes, int compat)
+{
+	__u64 flags = compat ? regs->si : regs->r10, page;
+	__u32 shift = flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK;
+
+	if (!(flags & MAP_HUGETLB) || (compat && regs->orig_ax == COMPAT_OLD_MMAP))
+		return machine__pages_up(bytes);
+	page = 1ULL << (shift ?: HUGE_PAGE_SHIFT);
+	return (bytes + page - 1) & ~(page - 1);
+}
+
 /* The third argument is in the same register in both tables. */
 static __always_inline __u64 machine__mremap(struct pt_regs *regs, struct machine_row *row,
 					     __u64 old, int compat)
@@ -130,7 +147,7 @@ int BPF_PROG(machine_call, struct pt_regs *regs, long ret)
 		count__add(&row->failed[kind - REC_BRK]);
 		return 0;
 	}
-	arg = machine__pages_up(arg);
+	arg = kind == REC_MMAP ? machine__mapped(regs, arg, compat) : machine__pages_up(arg);
 	if (kind == REC_MREMAP)
 		arg = machine__mremap(regs, row, arg, compat);
 	__sync_fetch_and_add(&row->bytes[kind - REC_BRK], arg);

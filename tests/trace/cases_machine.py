@@ -10,8 +10,8 @@ import time
 from cases_calls import expect_own_counts
 from cases_end import since
 from cases_sites import expect_stack_c
-from harness import (CALLS, ENV, MEMTRACE, PAGE, PATIENCE, Failure, Proc, Target, Tracer, case,
-                     cgroup_root, descendants, expect, expect_at_least, expect_between,
+from harness import (CALLS, ENV, MEMTRACE, PAGE, PATIENCE, Failure, Proc, Target, Tracer, attach,
+                     case, cgroup_root, descendants, expect, expect_at_least, expect_between,
                      expect_match, expect_true, load_report, observe, process_of, prog, removed,
                      tmp, wait_until)
 from strace import strace
@@ -36,6 +36,18 @@ def machine_counts_of_a_program_are_its_own():
     target = Target("calls_six")
     run = observe(target, "-a")
     expect_own_counts(process_of(run.report, target.pid)["kernel"], run.result)
+
+
+@case
+def machine_bytes_are_those_of_the_exact_mode():
+    """Of a mapping of huge pages, too, which is longer than it was asked to be."""
+    exact = attach("calls_odd").report["kernel"]
+    target = Target("calls_odd")
+    run = observe(target, "-a")
+    own = process_of(run.report, target.pid)["kernel"]
+    for name in ("mmap", "munmap", "mprotect"):
+        expect("bytes of %s" % name, own[name]["bytes"], exact[name]["bytes"])
+    target.finish()
 
 
 @case
