@@ -266,6 +266,8 @@ int finish__report(struct session *s)
 		return err;
 	}
 	live__note_gaps(s, &counts);
+	if (s->ring)
+		ring_plane__tell_gaps(s->ring, 0);
 	if (s->checking) {
 		finish__collect_command(s);
 		return checking__finish(s, &counts, delivered, end_ns, unbalanced);

@@ -118,14 +118,15 @@ void live__terminal(FILE *f, unsigned *width, unsigned *height)
 
 void live__note_gaps(struct session *s, const struct event_counts *counts)
 {
-	uint64_t lost = counts->lost_ops[HEAP_REALLOC] + counts->lost_ops[HEAP_REALLOCARRAY] +
-			counts->lost_ops[HEAP_RALLOCX];
+	/* HEAP_NONE: calls of whatever kind, of threads that had no ring. */
+	uint64_t lost = counts->lost_ops[HEAP_NONE] + counts->lost_ops[HEAP_REALLOC] +
+			counts->lost_ops[HEAP_REALLOCARRAY] + counts->lost_ops[HEAP_RALLOCX];
 	unsigned op;
 
 	for (op = HEAP_FREE; op < HEAP_OPS; op++)
 		lost += counts->lost_ops[op];
 	if (lost > s->heap_lost)
-		model__heap_gap(s->model);
+		model__heap_gap(s->model, 0);
 	s->heap_lost = lost;
 }
 

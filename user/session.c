@@ -159,6 +159,23 @@ static void session__take_heap(struct session *s, const struct rec *r, size_t le
 		session__fail(s, checking__take(s, r));
 }
 
+static void session__gap(void *ctx, pid_t pid)
+{
+	model__heap_gap(((struct session *)ctx)->model, pid);
+}
+
+/* What was lost up to a process's end: its blocks may have been freed. */
+static void session__gaps_before_end(struct session *s, pid_t pid)
+{
+	struct event_counts counts;
+	uint64_t delivered[REC_KINDS];
+
+	if (s->ring)
+		ring_plane__tell_gaps(s->ring, pid);
+	if ((s->ring || s->plane) && !session__counts(s, &counts, delivered))
+		live__note_gaps(s, &counts);
+}
+
 static void session__take(void *ctx, const struct rec *r, size_t len)
 {
 	struct session *s = ctx;
@@ -186,6 +203,8 @@ static void session__take(void *ctx, const struct rec *r, size_t len)
 	/* What there is to say of a process must be said while the model and the check have it. */
 	if (s->plane && r->kind == REC_EXIT)
 		plane__note(s->plane, r);
+	if (r->kind == REC_EXIT && r->aux)
+		session__gaps_before_end(s, (pid_t)r->tgid);
 	if (s->checking && (r->kind == REC_EXIT || r->kind == REC_EXEC))
 		session__fail(s, checking__take(s, r));
 	err = session__apply(s, r, len);
@@ -252,6 +271,7 @@ static int session__make_ring(struct session *s, bool attach)
 		/* There is no hurry for a process that runs already, but what it waits for us. */
 		.drop = o->drop || attach,
 		.only_root = o->no_follow,
+		.gap = session__gap,
 		.sink = session__take,
 		.ctx = s,
 	};

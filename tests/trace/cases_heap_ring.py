@@ -100,6 +100,13 @@ def rings_that_are_full_lose_and_say_so():
     expect_match("the loss in the report", run.err, r"allocator calls were lost")
 
 
+@case
+def what_lives_at_the_end_of_a_short_run_that_lost_is_in_doubt():
+    run = ring([prog("heap_churn"), 4, 5000], "--ring=4K", "--on-overrun=drop", lossy=True)
+    expect_at_least("lost", run.report["events"]["by_kind"]["heap"]["lost"], 100)
+    expect_at_least("blocks that may have been freed", run.report["heap"]["uncertain_blocks"], 1)
+
+
 def busy(*opts):
     """memtrace with a launched program that has begun to allocate for as long as it is not told to end."""
     proc = Proc([MEMTRACE, HEAP, *opts, "--", prog("heap_busy"), "-w", 2])
@@ -138,6 +145,7 @@ def the_program_does_not_wait_for_a_stopped_memtrace():
     proc.signal(signal.SIGCONT)
     expect("status", proc.finish(), 0)
     expect_match("the gap is told", proc.err.text(), r"stopped handing over")
+    expect_match("what lives is in doubt", proc.err.text(), r"may have been freed: records were lost")
 
 
 @case

@@ -322,7 +322,7 @@ static void after_a_loss_what_lived_is_uncertain(void **state)
 	(void)state;
 	malloc_at(A, 100, 1);
 	malloc_at(B, 10, 1);
-	model__heap_gap(m);
+	model__heap_gap(m, PID);
 	malloc_at(C, 1, 1);
 	free_at(B);
 	assert_int_equal(heap_now()->uncertain_blocks, 1);

@@ -450,14 +450,14 @@ uint64_t model__live_bytes(const struct model *m, const struct process_report *r
 	return p->heap && p->heap->process == p ? p->heap->live_bytes : p->r.heap.live_bytes;
 }
 
-void model__heap_gap(struct model *m)
+void model__heap_gap(struct model *m, pid_t pid)
 {
 	size_t i;
 
 	for (i = 0; i < m->nprocesses; i++) {
 		struct heap *h = m->processes[i]->heap;
 
-		if (!h)
+		if (!h || (pid && m->processes[i]->r.pid != pid))
 			continue;
 		h->gap = true;
 		h->gap_made = h->made;

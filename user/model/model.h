@@ -79,8 +79,9 @@ size_t model__alive(const struct model *m, pid_t *pids, size_t max); /* returns 
 /* Allocator calls are sampled: each byte that is asked for with a chance of 1 in sample_bytes. */
 void model__set_sampling(struct model *m, uint64_t sample_bytes);
 
-/* Records of calls that freed were lost before now: what lives may have been freed. */
-void model__heap_gap(struct model *m);
+/* Records of calls that freed were lost before now: what lives in the process (0: in any) may have
+ * been freed. */
+void model__heap_gap(struct model *m, pid_t pid);
 
 /* Bytes of the live blocks of a process; UNKNOWN without a heap plane. */
 uint64_t model__live_bytes(const struct model *m, const struct process_report *p);

@@ -370,6 +370,7 @@ static void plane__retire(struct ring_plane *p, size_t i)
 		p->notes.gave_up++;
 		p->notes.gave_up_pid = g->pid;
 		p->notes.gave_up_ns = c.gave_up_ns;
+		p->o.gap(p->o.ctx, g->pid);
 	}
 	segment__leave(g->segment, p->order);
 	p->list[i] = p->list[--p->n];
@@ -503,6 +504,16 @@ void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n)
 		n->gave_up++;
 		n->gave_up_pid = p->list[i].guest->pid;
 		n->gave_up_ns = c.gave_up_ns;
+	}
+}
+
+void ring_plane__tell_gaps(const struct ring_plane *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		const struct ring_guest *g = p->list[i].guest;
+
+		if ((!pid || g->pid == pid) && segment__gave_up(g->segment))
+			p->o.gap(p->o.ctx, g->pid);
 	}
 }
 

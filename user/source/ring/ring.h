@@ -23,6 +23,8 @@ struct ring_plane_opts {
 	bool drop; /* count what finds no room as lost, rather than let the program wait */
 	bool only_root; /* --no-follow: no process but this one, */
 	pid_t root; /* which is told by ring_plane__set_root() */
+	/* A process has stopped handing over, and all it did is told. */
+	void (*gap)(void *ctx, pid_t pid);
 	order_sink *sink; /* for REC_ALLOCATOR, REC_STACK and, without a kernel plane, REC_EXIT */
 	void *ctx;
 };
@@ -105,6 +107,9 @@ struct ring_plane_notes {
 	uint64_t gave_up_ns; /* when */
 };
 void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n);
+
+/* Call .gap for a process (0: for each) that has stopped handing over, before its end is told. */
+void ring_plane__tell_gaps(const struct ring_plane *p, pid_t pid);
 
 /* Nothing more is to be handed over. */
 void ring_plane__close(struct ring_plane *p);

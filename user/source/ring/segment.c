@@ -495,6 +495,11 @@ void segment__end_thread(struct segment *s, pid_t tid)
 	}
 }
 
+bool segment__gave_up(const struct segment *s)
+{
+	return __atomic_load_n(&segment__header(s)->gave_up_ticks, __ATOMIC_RELAXED) != 0;
+}
+
 double segment__fill(const struct segment *s)
 {
 	double most = 0, fill;

@@ -62,6 +62,9 @@ void segment__close(struct segment *s);
 /* A thread has ended: what it had is free. */
 void segment__end_thread(struct segment *s, pid_t tid);
 
+/* The target has stopped handing over, since nobody read. */
+bool segment__gave_up(const struct segment *s);
+
 /* The fullest ring, 0 to 1. */
 double segment__fill(const struct segment *s);
 void segment__count(const struct segment *s, struct segment_counts *c);
