@@ -21,13 +21,15 @@ __thread struct thread _mt_thread = {
 };
 
 static struct lock heaps_lock, shared_lock;
-MT_TABLE static struct heap *heaps[HEAPS + 1];
+/* The first thread's and that of threads that end, and behind them, on the same page, where all are. */
+MT_TABLE static struct {
+	struct heap first, shared;
+	struct heap *by_id[HEAPS + 1];
+} heaps;
 static uint32_t heap_count;
 static struct heap *unused;
 static struct heap *orphans;
 static _Atomic uint32_t orphan_count;
-/* The first thread's, and of threads that end. */
-static struct heap first_heap, shared_heap;
 static pthread_key_t key;
 static bool have_key;
 
@@ -208,7 +210,7 @@ void _mt_heap_set_current(struct heap *heap, int class_id, struct span *span)
 static void heap__init(struct heap *heap, enum heap_state state)
 {
 	heap->id = (uint16_t)++heap_count;
-	heaps[heap->id] = heap;
+	heaps.by_id[heap->id] = heap;
 	heap->waiting_limit = WAITING_MIN;
 	for (int i = 0; i < CLASSES; i++)
 		heap->current[i] = &_mt_no_span;
@@ -225,7 +227,7 @@ static struct heap *find_heap(void)
 	} else if (heap) {
 		unused = heap->next;
 	} else if (heap_count < HEAPS) {
-		heap = heap_count == 1 ? &first_heap : _mt_meta_alloc(sizeof(*heap));
+		heap = heap_count == 1 ? &heaps.first : _mt_meta_alloc(sizeof(*heap));
 		if (heap)
 			heap__init(heap, HEAP_ACTIVE);
 	}
@@ -260,13 +262,13 @@ struct heap *_mt_heap(void)
 
 struct heap *_mt_heap_by_id(uint16_t id)
 {
-	return heaps[id];
+	return heaps.by_id[id];
 }
 
 struct heap *_mt_heap_shared(void)
 {
 	lock__acquire(&shared_lock);
-	return &shared_heap;
+	return &heaps.shared;
 }
 
 void _mt_heap_shared_unlock(void)
@@ -287,8 +289,8 @@ static void trim_others(void)
 	}
 	lock__release(&heaps_lock);
 	for (uint32_t i = 1; i <= count; i++)
-		if (heaps[i]->state == HEAP_ACTIVE)
-			_mt_heap_sweep(heaps[i]);
+		if (heaps.by_id[i]->state == HEAP_ACTIVE)
+			_mt_heap_sweep(heaps.by_id[i]);
 }
 
 void _mt_heap_trim(struct heap *heap)
@@ -334,7 +336,7 @@ static void disown_frozen(struct span *span, void *context)
 	uint16_t id = atomic_load_explicit(&span->heap, memory_order_relaxed);
 
 	(void)context;
-	if (span->kind == SPAN_SLAB && heaps[id] && heaps[id]->state == HEAP_FROZEN)
+	if (span->kind == SPAN_SLAB && heaps.by_id[id] && heaps.by_id[id]->state == HEAP_FROZEN)
 		atomic_store_explicit(&span->owner, 0, memory_order_relaxed);
 }
 
@@ -342,8 +344,8 @@ static void disown_frozen(struct span *span, void *context)
 static void in_child(void)
 {
 	for (uint32_t i = 1; i <= heap_count; i++)
-		if (heaps[i] != _mt_thread.heap && heaps[i]->state == HEAP_ACTIVE)
-			atomic_store(&heaps[i]->state, HEAP_FROZEN);
+		if (heaps.by_id[i] != _mt_thread.heap && heaps.by_id[i]->state == HEAP_ACTIVE)
+			atomic_store(&heaps.by_id[i]->state, HEAP_FROZEN);
 	after_fork();
 	_mt_otel_in_child();
 	/* A thread of the child may get the address of one that is not here. */
@@ -359,13 +361,13 @@ __attribute__((constructor)) static void watch_forks(void)
 
 void _mt_heaps_init(void)
 {
-	heap__init(&shared_heap, HEAP_SHARED);
+	heap__init(&heaps.shared, HEAP_SHARED);
 	have_key = pthread_key_create(&key, thread_ends) == 0;
 }
 
 void _mt_heap_layout(struct mt_layout *layout)
 {
-	layout->heaps = (uintptr_t)heaps;
+	layout->heaps = (uintptr_t)heaps.by_id;
 	layout->heap_count = (uintptr_t)&heap_count;
 }
 
@@ -383,7 +385,7 @@ void _mt_heaps_verify(void (*visit)(const struct heap *heap))
 	for (const struct heap *heap = unused; heap; heap = heap->next)
 		HOLDS(heap->state == HEAP_UNUSED && !heap->spans, heap);
 	for (uint32_t i = 1; i <= heap_count; i++)
-		HOLDS(heaps[i] && heaps[i]->id == i, heaps[i]);
+		HOLDS(heaps.by_id[i] && heaps.by_id[i]->id == i, heaps.by_id[i]);
 	lock__release(&heaps_lock);
 }
 #endif

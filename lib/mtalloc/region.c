@@ -16,6 +16,9 @@
 
 MT_TABLE static struct span break_spans[BREAK_GRANULES];
 MT_TABLE static uint64_t break_bits[BREAK_GRANULES / 64 * BITS_STEP];
+/* As long as they are enough: beside what is touched anyway. */
+#define FIRST_GRANULES 256
+static uint64_t first_bits[FIRST_GRANULES / 64 * BITS_STEP];
 static unsigned int shown; /* enum shown_to */
 static char *break_end; /* where the break is if nobody else moved it */
 
@@ -25,8 +28,8 @@ _Atomic uint32_t _mt_region_count;
 void _mt_regions_init(void)
 {
 	_mt_regions[0].spans = break_spans;
-	_mt_regions[0].free = break_bits;
-	_mt_regions[0].dirty = break_bits + 1;
+	_mt_regions[0].free = first_bits;
+	_mt_regions[0].dirty = first_bits + 1;
 	atomic_store_explicit(&_mt_region_count, 1, memory_order_release);
 }
 
@@ -93,6 +96,18 @@ static size_t growth(size_t needed)
 	return (step + _mt_os_page - 1) & ~(_mt_os_page - 1);
 }
 
+/* Region 0 shall have a bit for each of so many granules. */
+static void make_bits(uint32_t granules)
+{
+	struct region *region = &_mt_regions[0];
+
+	if (granules <= FIRST_GRANULES || region->free == break_bits)
+		return;
+	__builtin_memcpy(break_bits, first_bits, sizeof(first_bits));
+	region->free = break_bits;
+	region->dirty = break_bits + 1;
+}
+
 /* Takes over [old, old + bytes), which the break just grew by. */
 static void take_break(char *old, size_t bytes)
 {
@@ -116,6 +131,7 @@ static void take_break(char *old, size_t bytes)
 		return;
 	at = (uint32_t)((from - (uintptr_t)region->base) >> GRANULE_SHIFT);
 	end = (uint32_t)((to - (uintptr_t)region->base) >> GRANULE_SHIFT);
+	make_bits(end);
 	_mt_region_mark_free(region, at, end - at);
 	set_break_granules(end);
 }
