@@ -27,6 +27,7 @@ import threading
 import time
 
 import harness
+import real
 from harness import Failure, Proc, Target, Tracer, expect, expect_at_least, load_report, wait_until
 
 BENCH = os.path.abspath(os.environ.get("BENCH", os.path.join(harness.ROOT, "build", "bench")))
@@ -188,10 +189,11 @@ def checked(count, argv, preload, contract):
     return summed([one(i) for i in range(count + 1)][1:])
 
 
-def output(argv):
+def output(argv, env=None):
     """What a command says, which must end well."""
-    done = subprocess.run([str(a) for a in argv], env=harness.ENV, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([str(a) for a in argv], env={**harness.ENV, **(env or {})},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False)
     expect("exit status of %s (%s)" % (" ".join(done.args), done.stderr.decode(errors="replace")),
            done.returncode, 0)
     return done.stdout.decode(errors="replace")
@@ -204,17 +206,32 @@ def result_of(text):
     return found[0]
 
 
+def program(argv, before=(), env=None):
+    """What a program says of its phase, behind a tracer's command line. all: CPU time of all processes,
+    from their beginning to their end."""
+    was = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = result_of(output([*before, os.path.join(BENCH, argv[0]), *argv[1:]], env))
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result["all"] = now.ru_utime + now.ru_stime - was.ru_utime - was.ru_stime
+    return result
+
+
 def alone(argv):
     """A program by itself."""
-    return result_of(output([os.path.join(BENCH, argv[0]), *argv[1:]]))
+    return program(argv)
+
+
+def by_tracer(tracer, argv):
+    before, look = tracer()
+    result = program(argv, before)
+    look()
+    return result
 
 
 def by_rings(argv):
     """Launched under trace, every call handed over with its stack."""
     path = harness.numbered("rings-%d.json")
-    result = result_of(output(
-        [harness.MEMTRACE, "-q", "--heap=ring", "--json=" + path, "--",
-         os.path.join(BENCH, argv[0]), *argv[1:]]))
+    result = program(argv, [harness.MEMTRACE, "-q", "--heap=ring", "--json=" + path, "--"])
     report = load_report(path)
     os.unlink(path)
     expect("plane", report["processes"][0]["heap_plane"], "ring")
@@ -223,12 +240,17 @@ def by_rings(argv):
 
 
 def by_heaptrack(argv):
-    path = harness.numbered("heaptrack-%d")
-    result = result_of(output(
-        ["heaptrack", "-r", "-o", path, os.path.join(BENCH, argv[0]), *argv[1:]]))
-    for name in glob.glob(path + "*"):
-        os.unlink(name)
-    return result
+    return by_tracer(real.by_heaptrack, argv)
+
+
+def by_heaptrack_raw(argv):
+    return by_tracer(real.by_heaptrack_raw, argv)
+
+
+def by_itself(library, mode):
+    """Traced by what is preloaded, see tests/bench/sampled/preload.c."""
+    preload = os.path.join(BENCH, "sampled-%s.so" % library)
+    return lambda argv: program(argv, env={"LD_PRELOAD": preload, "SAMPLED": mode})
 
 
 def launched(count, argv, how):
@@ -245,6 +267,11 @@ def added_ns(result):
     """Wall time that tracing adds to an operation, the median of the pairs."""
     return statistics.median((b["seconds"] - a["seconds"]) / a["count"] * 1e9
                              for a, b in result.pairs)
+
+
+def added_by_all_ns(result):
+    """CPU time that tracing adds to an operation, of all processes together."""
+    return statistics.median((b["all"] - a["all"]) / a["count"] * 1e9 for a, b in result.pairs)
 
 
 def collector_ns(argv, pairs_of):
