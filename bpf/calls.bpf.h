@@ -21,6 +21,8 @@
 
 #define COMPAT_OLD_MMAP 90
 #define RT_SIGRETURN 15
+#define URETPROBE 335 /* from Linux 6.11 on the way out of a return probe; no program makes it */
+#define NO_CALL -1L /* in orig_ax after it, and after sigreturn */
 
 static __always_inline __u32 call__kind(long nr)
 {
@@ -70,10 +72,13 @@ SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct thread_state *s = thread__current(t);
+	struct thread_state *s;
 	struct mm_struct *mm;
 	__u32 kind;
 
+	if (nr == URETPROBE && !task__in_compat(t))
+		return 0;
+	s = thread__current(t);
 	if (!s)
 		return 0;
 	mm = t->mm; /* once, and here: each look at a pointer takes newer verifiers a millisecond */
@@ -139,13 +144,17 @@ static __always_inline void call__forget_code(struct task_struct *t, struct rec_
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct thread_state *s = thread__current(t);
+	struct task_struct *t;
+	struct thread_state *s;
 	__u64 now, stack, start, populated;
 	struct rec_call *r;
 	__u32 kind, compat;
 	void *ring;
 
+	if ((long)regs->orig_ax == NO_CALL)
+		return 0;
+	t = bpf_get_current_task_btf();
+	s = thread__current(t);
 	if (!s)
 		return 0;
 	kind = s->call_kind;
