@@ -283,12 +283,11 @@ static __always_inline int heap__on_stack(struct thread_state *s)
 
 /* Whether a call whose end is not seen may still be under way: if not, no walk is needed. A call at
  * the same place is the next one: functions that jump to another with a probe have ends. */
-static __always_inline int heap__may_live(struct thread_state *s, __u64 sp)
+static __always_inline int heap__may_live(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
 	__u64 word = 0;
 
-	return sp < s->heap.sp && !bpf_probe_read_user(&word, sizeof(word), (void *)s->heap.sp) &&
-	       word == s->heap.back;
+	return sp < s->heap.sp && !direct__word(s, t, s->heap.sp, &word) && word == s->heap.back;
 }
 
 /* Whether the call in flight, whose end is seen, still is, from stack pointer sp. */
@@ -300,7 +299,7 @@ static __always_inline int heap__alive(struct thread_state *s, struct task_struc
 		return 0;
 	if (sp > s->heap.sp && !(task__on_altstack(t, sp) && !task__on_altstack(t, s->heap.sp)))
 		return 0;
-	if (bpf_probe_read_user(&word, sizeof(word), (void *)s->heap.sp))
+	if (direct__word(s, t, s->heap.sp, &word))
 		return 0;
 	if (COOKIE_BY_EXITS(s->heap.cookie))
 		return word == s->heap.back;
@@ -384,7 +383,7 @@ int heap_enter(struct uprobe_regs *ctx)
 		/* In what the whole machine is told of no stack is walked, and frees are of samples: one
 		 * within another finds its block taken back already. */
 		if (COOKIE_NO_END(h->cookie) ?
-			    cfg_mode != MODE_MACHINE && heap__may_live(s, sp) &&
+			    cfg_mode != MODE_MACHINE && heap__may_live(s, t, sp) &&
 				    (heap__stack(s, ctx->ip, sp, ctx->bp), heap__on_stack(s)) :
 			    heap__alive(s, t, sp)) {
 			h->flags |= HEAP_NESTED;
@@ -415,7 +414,7 @@ int heap_enter(struct uprobe_regs *ctx)
 	h->back = 0;
 	h->ip = ctx->ip;
 	if (COOKIE_BY_EXITS(cookie) || COOKIE_NO_END(cookie))
-		bpf_probe_read_user(&h->back, sizeof(h->back), (void *)sp);
+		direct__word(s, t, sp, &h->back);
 	h->told = 0;
 	h->quiet = 0;
 	h->sampled = 0;

@@ -100,7 +100,12 @@ struct k_sigaction {
 	struct sigaction sa;
 };
 
+typedef struct {
+	unsigned long pgd;
+} pgd_t;
+
 struct mm_struct {
+	pgd_t *pgd; /* the topmost page table */
 	unsigned long start_code, end_code, start_data, end_data;
 	unsigned long start_brk, brk, start_stack;
 	unsigned long saved_auxv[48];

@@ -21,6 +21,7 @@
 #ifndef MEMTRACE_STACK_BPF_H
 #define MEMTRACE_STACK_BPF_H
 
+#include "bpf/direct.bpf.h"
 #include "bpf/unwind.bpf.h"
 
 #define FRAME_MAX (1UL << 26) /* no frame is larger, so a pointer further away is not one */
@@ -30,6 +31,7 @@
 #define RETURNS_MAX 8 /* uretprobes under way at once that are looked through */
 #define RULES 128 /* a power of two */
 #define BOTTOM_BYTES 64 /* less than this is between there and the first frame */
+#define NO_PAGE 1
 #define NOT_SAVED 0
 #define SAVED_NOWHERE 1 /* no word lies there */
 
@@ -45,6 +47,7 @@ struct walker {
 	__u64 mm;
 	__u64 bottom; /* where the main thread's stack began at its exec */
 	__u64 start_code, end_code; /* of the program */
+	__u64 from_ip, from_sp, from_bp, from_bx; /* the innermost frame */
 	/* The frame that the walk stands in. */
 	__u64 ip, sp;
 	__u64 bp, bx; /* as far as they are still in the register */
@@ -53,8 +56,13 @@ struct walker {
 	__u64 wanted; /* where a return address is that is looked out for */
 	__u64 found; /* where the frame stands that will return by it; 0: none has been met */
 	__u64 returns; /* the innermost uretprobe under way, 0: none */
+	/* The page that the walk reads words of. */
+	__u64 tables; /* as direct__tables() */
+	__u64 page; /* or NO_PAGE */
+	__u64 page_at; /* where it can be read, 0: by the helper only */
 	__u64 window_at;
 	__u32 window_bytes; /* valid bytes of it */
+	__u32 moved; /* 1: a page has not stayed where it was */
 	__u32 stamp;
 	__u32 behind; /* 1: ip is a return address, so the call is before it */
 	__u32 n; /* frames so far */
@@ -145,12 +153,35 @@ static __always_inline __u64 walker__publish(struct walker *w, struct task_struc
 	return id;
 }
 
+/* Read in another page from now on. What was read of the last one counts if it is still there. */
+__noinline int walker__turn_page(struct walker *w, __u64 page)
+{
+	if (!w || !cfg_direct)
+		return 0;
+	if (w->page_at && direct__find(w->tables, w->page) != w->page_at)
+		w->moved = 1;
+	w->page = page;
+	w->page_at = page == NO_PAGE ? 0 : direct__find(w->tables, page);
+	return 0;
+}
+
 /* Read the word at addr. 0, or -1: there is none. */
 static __always_inline int walker__word(struct walker *w, __u64 addr, __u64 *word)
 {
-	__u64 off = addr - w->window_at;
+	__u64 off = addr - w->window_at, value;
 	__u32 bytes;
 
+	if (cfg_direct && w->tables && !(addr & 7)) {
+		if (w->page != (addr & ~(PAGE_BYTES - 1)))
+			walker__turn_page(w, addr & ~(PAGE_BYTES - 1));
+		if (w->page_at) {
+			value = direct__load(w->page_at + (addr & (PAGE_BYTES - 1)));
+			if (!value && bpf_probe_read_user(&value, sizeof(value), (void *)addr))
+				return -1;
+			*word = value;
+			return 0;
+		}
+	}
 	if (off + 8 > w->window_bytes || off > STACK_WINDOW - 8) {
 		if (addr & 7)
 			return -1;
@@ -403,18 +434,60 @@ static long walker__turn(__u32 i, struct walker **w)
  * which the verifier walks the body once. */
 #define STACK_QUICK_FRAMES 2
 
-/* Walk on from the frame in w, to the end or as far as there is room. */
-__noinline int walker__walk(struct walker *w)
+/* Stand in the innermost frame, with nothing read yet. */
+static __always_inline void walker__stand(struct walker *w, __u64 wanted, __u32 zero)
+{
+	w->wanted = wanted;
+	w->found = 0;
+	w->ip = w->from_ip;
+	w->sp = w->from_sp;
+	w->bp = w->from_bp;
+	w->bp_at = NOT_SAVED;
+	w->bx = w->from_bx;
+	w->bx_at = NOT_SAVED;
+	w->behind = 0;
+	w->window_bytes = 0;
+	w->page = NO_PAGE;
+	w->page_at = 0;
+	w->moved = 0;
+	w->n = zero + 1;
+	w->flags = STACK_TRUNCATED | STACK_CHECKED;
+	w->stack.leaf_word = 0;
+	w->stack.ip[0] = w->ip;
+	w->hash = hash__mix(0, w->ip);
+}
+
+/* The whole walk, to the end or as far as there is room. wanted: as in struct walker; zero: 0. */
+__noinline int walker__walk(struct walker *w, __u64 wanted, __u32 zero)
 {
 	struct walker *on = w;
+	__u64 word = 0;
+	__u32 first, unread;
 	int i;
 
 	if (!w)
 		return 0;
+	walker__stand(w, wanted, zero);
+	/*
+	 * A function that has made room and touched none of it yet stands where no page is. Its
+	 * caller's frame is there all the same, and so is what leads to it.
+	 */
+	unread = walker__word(w, w->sp & ~7ULL, &word) != 0;
+	first = walker__rule(w);
+	if (!unread && UNWIND_BASE(first) == UNWIND_SPECIAL &&
+	    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
+		w->stack.leaf_word = walker__leaf_word(w, w->ip, word);
+		w->hash = hash__mix(w->hash, w->stack.leaf_word);
+	}
 	for (i = 0; i < STACK_QUICK_FRAMES; i++)
 		if (walker__step(w))
-			return 0;
+			goto end;
 	bpf_loop(STACK_FRAMES, walker__turn, &on, 0);
+end:
+	if (unread && w->n == 1 && w->flags & STACK_BROKEN)
+		w->flags = STACK_UNREADABLE;
+	if (cfg_direct)
+		walker__turn_page(w, NO_PAGE);
 	return 0;
 }
 
@@ -425,9 +498,9 @@ static __always_inline struct walker *walker__of(struct task_struct *t)
 	return w ?: bpf_task_storage_get(&walkers, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
-/* Make w stand in the innermost frame. */
-static __always_inline void walker__begin(struct walker *w, struct task_struct *t, __u32 zero,
-					  __u64 ip, __u64 sp, __u64 fp)
+/* What the walk needs to know of the task, and where it begins. */
+static __always_inline void walker__begin(struct walker *w, struct task_struct *t, __u64 ip,
+					  __u64 sp, __u64 fp)
 {
 	struct pt_regs *user = (struct pt_regs *)bpf_task_pt_regs(t);
 	struct uprobe_task *utask = t->utask;
@@ -449,21 +522,11 @@ static __always_inline void walker__begin(struct walker *w, struct task_struct *
 	}
 	w->returns = utask ? (__u64)utask->return_instances : 0;
 	w->stamp = hash__mix(image, code_generation);
-	w->wanted = 0;
-	w->found = 0;
-	w->ip = ip;
-	w->sp = sp;
-	w->bp = fp;
-	w->bp_at = NOT_SAVED;
-	w->bx = user->bx;
-	w->bx_at = NOT_SAVED;
-	w->behind = 0;
-	w->window_bytes = 0;
-	w->n = zero + 1;
-	w->flags = STACK_TRUNCATED | STACK_CHECKED;
-	w->stack.leaf_word = 0;
-	w->stack.ip[0] = ip;
-	w->hash = hash__mix(0, ip);
+	w->tables = direct__tables(mm, &w->tables);
+	w->from_ip = ip;
+	w->from_sp = sp;
+	w->from_bp = fp;
+	w->from_bx = user->bx;
 }
 
 /*
@@ -480,31 +543,18 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 					 __u64 ip, __u64 sp, __u64 fp)
 {
 	struct walker *w = walker__of(t);
-	__u32 first, unread;
-	__u64 word;
+	__u64 wanted = s->heap.start_ns && COOKIE_NO_END(s->heap.cookie) ? s->heap.sp : 0;
 
 	s->heap_frame = 0;
 	if (!w)
 		return 0;
-	walker__begin(w, t, s->zero, ip, sp, fp);
-	/*
-	 * A function that has made room and touched none of it yet stands where no page is. Its
-	 * caller's frame is there all the same, and so is what leads to it.
-	 */
-	word = 0;
-	unread = walker__word(w, sp & ~7ULL, &word) != 0;
-	first = walker__rule(w);
-	if (!unread && UNWIND_BASE(first) == UNWIND_SPECIAL &&
-	    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
-		w->stack.leaf_word = walker__leaf_word(w, ip, word);
-		w->hash = hash__mix(w->hash, w->stack.leaf_word);
+	walker__begin(w, t, ip, sp, fp);
+	walker__walk(w, wanted, s->zero);
+	if (cfg_direct && w->moved) {
+		w->tables = 0;
+		walker__walk(w, wanted, s->zero);
 	}
-	if (s->heap.start_ns && COOKIE_NO_END(s->heap.cookie))
-		w->wanted = s->heap.sp;
-	walker__walk(w);
 	s->heap_frame = w->found;
-	if (unread && w->n == 1 && w->flags & STACK_BROKEN)
-		w->flags = STACK_UNREADABLE;
 	return walker__publish(w, t, ring);
 }
 

@@ -71,6 +71,46 @@ def libraries_on_overlayfs():
     expect("stacks that are cut", stacks["taken_truncated"], 0)
 
 
+PLACE = ["place_call"] + ["place_deep"] * 11 + ["work"]
+
+
+def chains_of_stack_place(kind, calls):
+    """What the calls of stack_place came from, as (callers, cut, how many), and its own result."""
+    run = launch([prog("stack_place"), kind, calls])
+    if kind == "secret" and run.status == 99:
+        raise Skip("memfd_secret: " + run.err)
+    expect("status", run.status, 0)
+    found = [(own_frames(s, set(PLACE)), s["truncated"], s["syscalls"]["madvise"])
+             for s in run.report["sites"] if s["syscalls"]["madvise"]]
+    # What is whole and has none of them is another thread's.
+    found = [f for f in found if f[0] or f[1]]
+    expect("calls", sum(n for _, _, n in found), calls)
+    return found, run.result
+
+
+@case
+def stacks_in_memory_of_each_kind():
+    for kind in ("plain", "huge", "shared"):
+        expect("callers, %s" % kind, chains_of_stack_place(kind, 1000)[0], [(PLACE, False, 1000)])
+
+
+@case
+def a_stack_in_memory_that_the_kernel_does_not_map():
+    expect("callers", chains_of_stack_place("secret", 1000)[0], [(PLACE, False, 1000)])
+
+
+@case
+def a_stack_that_is_moved_while_it_is_walked():
+    """Into a huge page and out of it. While that is done no page is there, and a walk ends there and
+    says so; what it has found up to there is right, whichever page it was read in."""
+    for _ in range(3):
+        found, own = chains_of_stack_place("moving", 100000)
+        expect_at_least("moves", own["moves"], 10)
+        for callers, cut, _ in found:
+            expect("callers", callers, PLACE[:len(callers)] if cut else PLACE)
+        expect_at_least("whole stacks", sum(n for _, cut, n in found if not cut), 50000)
+
+
 @case(needs=("bpf", "c++"))
 def an_exception_on_its_way():
     report = launched(prog("unwind_cpp"))

@@ -19,6 +19,7 @@
 
 #include "memtrace.skel.h"
 #include "user/options.h"
+#include "user/source/direct.h"
 #include "user/source/faults.h"
 #include "user/source/lanes.h"
 #include "user/source/map_put.h"
@@ -183,6 +184,7 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 	c->cfg_lane_mask = k->lane_records - 1;
 	c->cfg_sample_bytes = o->sample_bytes;
 	bpf_map__set_max_entries(k->skel->maps.sampled, o->sample_bytes ? SAMPLED_BLOCKS : 1);
+	c->cfg_direct = o->mode != KERNEL_MACHINE && direct__is_possible();
 	c->cfg_ring = o->ring;
 	if (o->ring)
 		bpf_map__set_max_entries(k->skel->maps.ring_calls, RING_PROCESSES);
@@ -295,6 +297,7 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 			   strerrorname_np(-err));
 		return err;
 	}
+	direct__search(k->skel);
 	err = kernel__make_buffers(k);
 	if (err) {
 		log__error("buffers for events (%zu bytes a ring, %zu faults a CPU): %s",
