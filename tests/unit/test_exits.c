@@ -193,18 +193,20 @@ static void a_ret_without_a_branch(void **state)
 static void code_that_a_function_runs_in(void **state)
 {
 	struct code code = {(void *)(uintptr_t)bare, read_self, begins, pointer};
-	struct code_range ranges[2];
+	struct code_range ranges[3];
 
 	(void)state;
 	assert_int_equal(exits__ranges(&code, (uintptr_t)dies, ranges, 2), 1);
 	assert_int_equal(ranges[0].from, (uintptr_t)dies);
 	assert_int_equal(ranges[0].to, (uintptr_t)after_dies);
-	/* `tail`, and what it jumps to: on both sides of it, not `dies` in between. */
-	assert_int_equal(exits__ranges(&code, (uintptr_t)tail, ranges, 2), 2);
+	/* `tail`, and what it jumps to: next to it, where it is still another piece; not `dies` in between. */
+	assert_int_equal(exits__ranges(&code, (uintptr_t)tail, ranges, 3), 3);
 	assert_int_equal(ranges[0].from, (uintptr_t)both);
-	assert_int_equal(ranges[0].to, (uintptr_t)dies);
-	assert_int_equal(ranges[1].from, (uintptr_t)bare);
-	assert_int_equal(exits__ranges(&code, (uintptr_t)tail, ranges, 1), 0);
+	assert_int_equal(ranges[0].to, (uintptr_t)tail);
+	assert_int_equal(ranges[1].from, (uintptr_t)tail);
+	assert_int_equal(ranges[1].to, (uintptr_t)dies);
+	assert_int_equal(ranges[2].from, (uintptr_t)bare);
+	assert_int_equal(exits__ranges(&code, (uintptr_t)tail, ranges, 2), 0);
 	assert_int_equal(exits__ranges(&code, (uintptr_t)wild, ranges, 2), 0);
 }
 

@@ -350,7 +350,8 @@ size_t exits__ranges(const struct code *code, uint64_t entry, struct code_range 
 	if (n)
 		qsort(all, n, sizeof(*all), compare_ranges);
 	for (size_t i = 0; i < n; i++) {
-		if (k && is_padding(code, ranges[k - 1].to, all[i].from)) {
+		/* What is before the entry is another function's: it is not part of what begins there. */
+		if (k && all[i].from != entry && is_padding(code, ranges[k - 1].to, all[i].from)) {
 			ranges[k - 1].to = all[i].to;
 		} else if (k == most) {
 			k = 0;

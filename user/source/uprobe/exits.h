@@ -49,7 +49,7 @@ struct code_range {
 };
 
 /* The code that the function runs in, without what it calls, with what it jumps to: at most `most`
- * ranges. How many; 0: it cannot be told, or there are more. */
+ * ranges, one of which begins at the entry. How many; 0: it cannot be told, or there are more. */
 size_t exits__ranges(const struct code *code, uint64_t entry, struct code_range *ranges, size_t most);
 
 /* All exits of the function at `entry`, at most EXITS_MAX. How many; 0: they cannot be told. */
