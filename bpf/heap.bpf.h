@@ -290,6 +290,13 @@ static __always_inline int heap__may_live(struct thread_state *s, struct task_st
 	return sp < s->heap.sp && !direct__word(s, t, s->heap.sp, &word) && word == s->heap.back;
 }
 
+/* Whether a call whose end is not seen is under way, by the walk from sp that has just been done, and by what is
+ * left of it on the stack where that walk was cut. */
+static __always_inline int heap__is_under_way(struct thread_state *s, struct task_struct *t, __u64 sp)
+{
+	return s->heap_frame == FRAME_UNKNOWN ? heap__may_live(s, t, sp) : heap__on_stack(s);
+}
+
 /* Whether the call in flight, whose end is seen, still is, from stack pointer sp. */
 static __always_inline int heap__alive(struct thread_state *s, struct task_struct *t, __u64 sp)
 {
@@ -318,7 +325,7 @@ static __always_inline __u64 heap__owner(struct thread_state *s, struct task_str
 			       0;
 	if (!s->heap.start_ns || s->heap_signals || s->heap.quiet)
 		return 0;
-	if (COOKIE_NO_END(s->heap.cookie) ? !heap__on_stack(s) : !heap__alive(s, t, sp))
+	if (COOKIE_NO_END(s->heap.cookie) ? !heap__is_under_way(s, t, sp) : !heap__alive(s, t, sp))
 		return 0;
 	return s->heap.start_ns;
 }
@@ -382,10 +389,10 @@ int heap_enter(struct uprobe_regs *ctx)
 	if (h->start_ns) {
 		/* In what the whole machine is told of no stack is walked, and frees are of samples: one
 		 * within another finds its block taken back already. */
-		if (COOKIE_NO_END(h->cookie) ?
-			    cfg_mode != MODE_MACHINE && heap__may_live(s, t, sp) &&
-				    (heap__stack(s, ctx->ip, sp, ctx->bp), heap__on_stack(s)) :
-			    heap__alive(s, t, sp)) {
+		if (COOKIE_NO_END(h->cookie) ? cfg_mode != MODE_MACHINE && heap__may_live(s, t, sp) &&
+						       (heap__stack(s, ctx->ip, sp, ctx->bp),
+							heap__is_under_way(s, t, sp)) :
+					       heap__alive(s, t, sp)) {
 			h->flags |= HEAP_NESTED;
 			count__add(&hook->nested);
 			return 0;

@@ -555,6 +555,8 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 		walker__walk(w, wanted, s->zero);
 	}
 	s->heap_frame = w->found;
+	if (!w->found && w->flags & STACK_INCOMPLETE && w->sp <= wanted)
+		s->heap_frame = FRAME_UNKNOWN;
 	return walker__publish(w, t, ring);
 }
 

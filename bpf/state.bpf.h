@@ -88,7 +88,8 @@ struct thread_state {
 	__u32 heap_signals; /* handlers that run within the call below */
 	struct heap_call heap;
 	__u64 ring_start; /* the ring plane's call that heap_signals is about */
-	__u64 heap_frame; /* where the last walk found a frame that would return to where .heap does */
+	__u64 heap_frame; /* where the last walk found a frame that would return to where .heap does; */
+#define FRAME_UNKNOWN 1 /* or that walk was cut before it came there */
 	__u64 reg[NREGS]; /* at the probe, by the processor's numbers; here, for the stack is scarce */
 	__u64 tables; /* scratch, of direct__word() */
 	__u64 sample_left; /* bytes to the next sample; 0: to be drawn */
