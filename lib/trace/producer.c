@@ -105,11 +105,13 @@ static void producer__give_up(struct producer *p)
 	producer__stop(p);
 }
 
-/* The ring is full. Wait until it is not; false: stopped. */
+/* The ring is full. Wait until it is not, as long as the collector works, be it on other rings: they are read
+ * in the order of time. false: stopped. */
 static bool producer__wait(struct producer_thread *t, unsigned n)
 {
 	struct producer *p = &_producer.p;
 	uint64_t until = now_ns() + PATIENCE_NS, tail;
+	uint32_t beat = __atomic_load_n(&p->segment->beat, __ATOMIC_RELAXED), now_beat;
 
 	while (t->generation == producer__generation()) {
 		tail = __atomic_load_n(&t->slot->tail, __ATOMIC_ACQUIRE);
@@ -121,8 +123,10 @@ static bool producer__wait(struct producer_thread *t, unsigned n)
 			producer__stop(p);
 			break;
 		}
-		if (tail != t->tail) {
+		now_beat = __atomic_load_n(&p->segment->beat, __ATOMIC_RELAXED);
+		if (tail != t->tail || now_beat != beat) {
 			t->tail = tail;
+			beat = now_beat;
 			until = now_ns() + PATIENCE_NS;
 		} else if (now_ns() > until) {
 			producer__give_up(p);

@@ -133,7 +133,7 @@ struct ring_header {
 	uint64_t pad1[3];
 	/* By the collector, at any time. */
 	uint32_t closed; /* 1: nothing is to be written any more */
-	uint32_t beat; /* another one each time it has looked */
+	uint32_t beat; /* another one each time it has looked, or has given records back */
 	uint32_t pad2[14];
 	/* By the target. */
 	uint64_t gave_up_ticks; /* when it stopped for good, because the collector did not read; 0: never */

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -90,6 +91,44 @@ static void nothing_is_lost_when_writers_wait(void **state)
 	bed__end();
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* One whose ring's turn does not come for longer than a dead collector is waited for. */
+static void a_collector_that_works_is_waited_for(void **state)
+{
+	uint64_t from, now, before, longest = 0;
+	pthread_t thread;
+
+	(void)state;
+	bed__begin(64, false);
+	at_work = 1;
+	if (pthread_create(&thread, NULL, lives, &bed.writers[0]))
+		abort();
+	from = now = now_ms();
+	do {
+		before = now;
+		bed__collect_until(0);
+		now = now_ms();
+		longest = now - before > longest ? now - before : longest;
+	} while (now - from < 300);
+	while (__atomic_load_n(&at_work, __ATOMIC_ACQUIRE)) {
+		before = now;
+		collect_in_order();
+		now = now_ms();
+		longest = now - before > longest ? now - before : longest;
+	}
+	pthread_join(thread, NULL);
+	bed__collect();
+	assert_int_equal(bed.writers[0].told, CALLS * LIVES);
+	bed__end();
+}
+
 static void what_is_not_told_is_counted(void **state)
 {
 	uint64_t told = 0;
@@ -117,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_lost_when_writers_wait),
+		cmocka_unit_test(a_collector_that_works_is_waited_for),
 		cmocka_unit_test(what_is_not_told_is_counted),
 		cmocka_unit_test(it_is_closed_meanwhile),
 	};

@@ -353,12 +353,21 @@ static void lane__fetch(struct lane *l)
 	l->feed.next_ns = UINT64_MAX;
 }
 
+/* Who waits for room sees that there is work. */
+static void segment__beat(struct segment *s)
+{
+	struct ring_header *h = segment__own_header(s);
+
+	__atomic_store_n(&h->beat, h->beat + 1, __ATOMIC_RELAXED);
+}
+
 static void lane__give_back(struct lane *l)
 {
 	if (l->told == l->tail)
 		return;
 	l->told = l->tail;
 	__atomic_store_n(&segment__slot(l->segment, l->index)->tail, l->tail, __ATOMIC_RELEASE);
+	segment__beat(l->segment);
 }
 
 /* Whether the stack of a call has been told. What is cut is told each time: the model knows it by its number. */
@@ -440,9 +449,7 @@ static int segment__open_lane(struct segment *s, struct order *o)
 
 int segment__look(struct segment *s, struct order *o)
 {
-	struct ring_header *h = segment__own_header(s);
-
-	__atomic_store_n(&h->beat, h->beat + 1, __ATOMIC_RELAXED);
+	segment__beat(s);
 	while (s->nlanes < s->l.slots &&
 	       __atomic_load_n(&segment__slot(s, s->nlanes)->used, __ATOMIC_ACQUIRE))
 		if (segment__open_lane(s, o))
