@@ -461,7 +461,7 @@ check-vm:
 	@$(AS_ROOT) tests/sum $(foreach k,$(or $(KERNELS),6.1 6.12), \
 		step 'doctor on $(k)' 'tests/vm/run -k $(k) -c $(O)/vm -- $(O)/memtrace doctor' \
 		suite 'end-to-end tests on $(k)' \
-			"tests/vm/run -k $(k) -c $(O)/vm -t 3000 -- env $(TEST_ENV) IN_VM=$(k) tests/trace/run")
+			"tests/vm/run -k $(k) -c $(O)/vm -t 7200 -- env $(TEST_ENV) IN_VM=$(k) tests/trace/run")
 
 # The hooks alone, with the least in them: what no tracer that has them can undercut.
 bench-floor: $(FLOOR)
