@@ -16,7 +16,8 @@
  * What a free does inside is rare, and its record is sent when it begins, so it has no return probe
  * where its code can be followed: when a kernel event comes, or another call, the stack is walked, and
  * the free is under way if one of the frames will return to where it returns, and stands in its
- * code. It is the one that was seen last, for each passes the probe.
+ * code. It is the one that was seen last, for each passes the probe. A walk that is cut before that
+ * does not tell, and the return address that is still in place counts.
  *
  * A function that may throw has no return probe, since no unwinder gets past the trampoline: there
  * are probes at its exits, and the return address itself is what has to be in place.

@@ -46,6 +46,22 @@ static PROG_UNUSED void bench__result(double seconds, double cpu, unsigned long 
 	prog__print("{\"seconds\":%.6f,\"cpu\":%.6f,\"count\":%lu}\n", seconds, cpu, count);
 }
 
+/* The phases of one thread that does one thing over and over, so many turns of so many operations. */
+static PROG_UNUSED void bench__turns(void (*work)(unsigned long turns, unsigned long argument),
+				     unsigned long turns, unsigned long argument, unsigned each)
+{
+	while (bench__next()) {
+		double from, cpu;
+
+		work(turns / 20, argument);
+		from = bench__clock(CLOCK_MONOTONIC);
+		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID);
+		work(turns, argument);
+		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
+		bench__result(bench__clock(CLOCK_MONOTONIC) - from, cpu, each * turns);
+	}
+}
+
 /* Fresh anonymous pages, as the kernel gives them: one system call. */
 static PROG_UNUSED char *bench__map(size_t bytes)
 {

@@ -7,10 +7,11 @@
 
 #define ALIVE 256
 
-static void turn(unsigned long turns)
+static void turn(unsigned long turns, unsigned long unused)
 {
 	static char *alive[ALIVE];
 
+	(void)unused;
 	for (unsigned long i = 0; i < turns; i++) {
 		char **p = &alive[i % ALIVE];
 
@@ -28,15 +29,6 @@ int main(int argc, char **argv)
 
 	prog__start(&argc, &argv);
 	turns = prog__number(argc, argv, 1, 200000);
-	while (bench__next()) {
-		double from, cpu;
-
-		turn(turns / 20);
-		from = bench__clock(CLOCK_MONOTONIC);
-		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID);
-		turn(turns);
-		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
-		bench__result(bench__clock(CLOCK_MONOTONIC) - from, cpu, 2 * turns);
-	}
+	bench__turns(turn, turns, 0, 2);
 	return 0;
 }

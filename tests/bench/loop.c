@@ -5,7 +5,7 @@
  */
 #include "tests/bench/bench.h"
 
-static void turn(unsigned long turns, size_t pages)
+static void turn(unsigned long turns, unsigned long pages)
 {
 	for (unsigned long i = 0; i < turns; i++) {
 		char *p = bench__map(pages * PROG_PAGE);
@@ -22,15 +22,6 @@ int main(int argc, char **argv)
 	prog__start(&argc, &argv);
 	turns = prog__number(argc, argv, 1, 300000);
 	pages = prog__number(argc, argv, 2, 1);
-	while (bench__next()) {
-		double from, cpu;
-
-		turn(turns / 20, pages);
-		from = bench__clock(CLOCK_MONOTONIC);
-		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID);
-		turn(turns, pages);
-		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
-		bench__result(bench__clock(CLOCK_MONOTONIC) - from, cpu, turns);
-	}
+	bench__turns(turn, turns, pages, 1);
 	return 0;
 }

@@ -18,10 +18,10 @@ static PROG_NOINLINE void turn(unsigned long turns)
 	}
 }
 
-static PROG_NOINLINE void descend(unsigned depth, unsigned long turns)
+static PROG_NOINLINE void descend(unsigned long turns, unsigned long depth)
 {
 	if (depth)
-		descend(depth - 1, turns);
+		descend(turns, depth - 1);
 	else
 		turn(turns);
 	__asm__ volatile("" : : : "memory");
@@ -33,15 +33,6 @@ int main(int argc, char **argv)
 
 	prog__start(&argc, &argv);
 	turns = prog__number(argc, argv, 1, 100000);
-	while (bench__next()) {
-		double from, cpu;
-
-		descend(DEPTH, turns / 20);
-		from = bench__clock(CLOCK_MONOTONIC);
-		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID);
-		descend(DEPTH, turns);
-		cpu = bench__clock(CLOCK_THREAD_CPUTIME_ID) - cpu;
-		bench__result(bench__clock(CLOCK_MONOTONIC) - from, cpu, turns);
-	}
+	bench__turns(descend, turns, DEPTH, 1);
 	return 0;
 }

@@ -57,7 +57,7 @@ static int tags__free(uint64_t tags)
 	return unused ? __builtin_ctzll(unused) / 8 : -1;
 }
 
-/* The block at addr in its set, or -1. */
+/* Where the block at addr stands in its set; -1: it is not there. */
 static int nursery__way(const struct nursery *n, size_t set, uint64_t h, uint64_t addr)
 {
 	uint64_t x = n->tags[set] ^ hash__tag(h) * EACH;
@@ -70,6 +70,21 @@ static int nursery__way(const struct nursery *n, size_t set, uint64_t h, uint64_
 			return way;
 	}
 	return -1;
+}
+
+/* The block at addr, if it is in the table, in *out: its set in *set and where it stands there. -1: it is not. */
+static int nursery__look(const struct nursery *n, uint64_t h, uint64_t addr, size_t *set,
+			 struct block *out)
+{
+	int way = -1;
+
+	if (n->bits) {
+		*set = nursery__set(n, h);
+		way = nursery__way(n, *set, h, addr);
+	}
+	if (way >= 0)
+		*out = n->blocks[*set * WAYS + way];
+	return way;
 }
 
 static void nursery__drop(struct nursery *n, size_t set, int way)
@@ -222,11 +237,9 @@ int nursery__put(struct nursery *n, const struct block *in, struct block *old)
 		nursery__review(n);
 	if (!n->bits)
 		return nursery__put_into_tree(n, in, old);
-	set = nursery__set(n, h);
-	way = nursery__way(n, set, h, in->addr);
+	way = nursery__look(n, h, in->addr, &set, old);
 	if (way >= 0) {
 		there = 1;
-		*old = n->blocks[set * WAYS + way];
 	} else {
 		way = tags__free(n->tags[set]);
 		if (way < 0) {
@@ -252,16 +265,11 @@ int nursery__take(struct nursery *n, uint64_t addr, struct block *out)
 {
 	uint64_t h = hash(addr);
 	size_t set;
-	int way;
+	int way = nursery__look(n, h, addr, &set, out);
 
-	if (n->bits) {
-		set = nursery__set(n, h);
-		way = nursery__way(n, set, h, addr);
-		if (way >= 0) {
-			*out = n->blocks[set * WAYS + way];
-			nursery__drop(n, set, way);
-			return 1;
-		}
+	if (way >= 0) {
+		nursery__drop(n, set, way);
+		return 1;
 	}
 	return nursery__tree_may_have(n, h) ? nursery__take_from_tree(n, addr, out) : 0;
 }
@@ -270,17 +278,9 @@ bool nursery__at(const struct nursery *n, uint64_t addr, struct block *out)
 {
 	uint64_t h = hash(addr);
 	size_t set;
-	int way;
 
-	if (n->bits) {
-		set = nursery__set(n, h);
-		way = nursery__way(n, set, h, addr);
-		if (way >= 0) {
-			*out = n->blocks[set * WAYS + way];
-			return true;
-		}
-	}
-	return nursery__tree_may_have(n, h) && blocks__at(&n->tree, addr, out);
+	return nursery__look(n, h, addr, &set, out) >= 0 ||
+	       (nursery__tree_may_have(n, h) && blocks__at(&n->tree, addr, out));
 }
 
 int nursery__around(struct nursery *n, uint64_t addr, struct block *out)

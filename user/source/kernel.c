@@ -717,7 +717,7 @@ void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr)
 	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.sampled), &key);
 }
 
-int kernel__hook_code(struct kernel *k, uint32_t hook, const struct hook_code *code)
+int kernel__set_code(struct kernel *k, uint32_t hook, const struct hook_code *code)
 {
 	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.heap_code), &hook, code, BPF_ANY) ?
 		       -errno :

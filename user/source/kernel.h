@@ -100,7 +100,7 @@ void kernel__forget_block(struct kernel *k, pid_t pid, uint64_t addr);
 
 /* Where a hook's function runs. 0 or -errno. */
 struct hook_code;
-int kernel__hook_code(struct kernel *k, uint32_t hook, const struct hook_code *code);
+int kernel__set_code(struct kernel *k, uint32_t hook, const struct hook_code *code);
 
 /* What the first n hooks have counted. 0 or -errno. */
 struct heap_hook_counts;

@@ -68,7 +68,7 @@ static uint64_t hook__cookie(const struct hook *h)
 	return cookie | f->op | reg[OPERAND_SIZE] << 20 | reg[OPERAND_COUNT] << 25 |
 	       reg[OPERAND_PTR] << 30 | reg[OPERAND_ALIGN] << 35 | (uint64_t)f->result << 40 |
 	       (uint64_t)f->align_is_flags << 42 | (uint64_t)entry__by_exits(e) << 43 |
-	       (uint64_t)e->no_end << 44;
+	       (uint64_t)h->no_end << 44;
 }
 
 static uint64_t exit__cookie(const struct exit_site *x)
@@ -132,7 +132,7 @@ static int points__collect(struct points *p, enum role role, const struct hook *
 		return role == AT_ESCAPE ? points__add(p, at, e->escape, 0) : 0;
 	if (entry__is_contract(e))
 		return role == AT_CONTRACT ? points__add(p, at, hook__cookie(h), e->semaphore) : 0;
-	if (role == AT_ENTRY || (role == AT_RETURN && !entry__by_exits(e) && !e->no_end))
+	if (role == AT_ENTRY || (role == AT_RETURN && !entry__by_exits(e) && !h->no_end))
 		return points__add(p, at, hook__cookie(h), 0);
 	for (size_t i = 0; role == AT_EXIT && i < e->nexits && !err; i++)
 		err = points__add(p, e->exits[i].at, exit__cookie(&e->exits[i]), 0);

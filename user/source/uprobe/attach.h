@@ -20,6 +20,7 @@ struct hook {
 	struct module *module;
 	const struct entry_point *entry;
 	uint32_t number;
+	bool no_end; /* it has no return probe: the kernel side has been told its code */
 };
 
 /* Everything that hangs on one process. All zero is empty. */

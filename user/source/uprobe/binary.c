@@ -344,8 +344,12 @@ static int binary__find_ends(struct binary *b, Elf *elf, int fd)
 	struct elf_code elf_code;
 	struct code code = elf_code__view(&elf_code);
 	size_t kept = 0;
-	int err = elf_code__init(&elf_code, elf, fd);
+	int err;
 
+	/* Most files define nothing of the kind. */
+	if (!b->nentries)
+		return 0;
+	err = elf_code__init(&elf_code, elf, fd);
 	for (size_t i = 0; i < b->nentries && err != -ENOMEM; i++) {
 		struct entry_point *e = &b->entries[i];
 

@@ -30,7 +30,7 @@ struct entry_point {
 	 * no probe at all. */
 	struct exit_site *exits; /* .at is an offset in the file */
 	size_t nexits;
-	/* A free: the code it runs in, relative to its probe, so that no return probe is needed. */
+	/* A free: the code it runs in, relative to its probe, so that it can do without a return probe. */
 	bool no_end;
 	struct hook_code code;
 };

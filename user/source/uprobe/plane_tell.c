@@ -75,17 +75,16 @@ struct hook *plane__hook(struct plane *p, const struct choice *c)
 		return NULL;
 	}
 	h = &p->hooks[p->nhooks];
-	*h = (struct hook){c->module, c->entry, p->nhooks};
-	if (h->entry->no_end && kernel__hook_code(p->kernel, h->number, &h->entry->code))
-		return NULL;
-	p->nhooks++;
+	*h = (struct hook){.module = c->module, .entry = c->entry, .number = p->nhooks++};
+	/* Else it has a return probe, as others. */
+	h->no_end = h->entry->no_end && !kernel__set_code(p->kernel, h->number, &h->entry->code);
 	log__debug("%s: %s at 0x%lx: probe at +%u, %s (%s)", h->module->path, h->entry->name,
 		   (unsigned long)h->entry->offset, h->entry->site.offset, h->entry->site.what,
 		   places[h->entry->site.place]);
 	if (entry__is_contract(h->entry) &&
 	    kernel__set_contract(p->kernel, h->number, &h->entry->args))
 		log__warn("%s: its arguments cannot be told to the kernel side", h->entry->name);
-	if (h->entry->no_end)
+	if (h->no_end)
 		log__debug("%s: no return probe: it is seen by the stack", h->entry->name);
 	if (entry__by_exits(h->entry))
 		plane__say_exits(h->entry);
