@@ -5,7 +5,7 @@ import glob
 import os
 
 import learn
-from harness import CAPABILITIES, SOURCES, Failure, Skip, case, expect
+from harness import SOURCES, Failure, Skip, case, expect, has
 
 
 def _blocks(kind):
@@ -18,7 +18,7 @@ def _declare(program, shown):
     machine, the one for this machine."""
     def is_as_shown():
         needs = [b.options.get("needs") for b in shown]
-        here = [b for b, need in zip(shown, needs) if need is None or CAPABILITIES[need]()]
+        here = [b for b, need in zip(shown, needs) if need is None or has(need)]
         if not here:
             raise Skip("%s missing" % " or ".join(needs))
         for block in here:

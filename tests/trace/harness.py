@@ -234,8 +234,14 @@ def removed(directory):
     return True
 
 
+@functools.cache
+def has(capability):
+    """Probed once a process: a machine does not change while it is tested."""
+    return bool(CAPABILITIES[capability]())
+
+
 def require(capability):
-    if not CAPABILITIES[capability]():
+    if not has(capability):
         raise Skip("%s missing" % capability)
 
 
