@@ -19,9 +19,9 @@
 static unsigned long advised, pages;
 static char *held, *buffer; /* held: `advised` pages and then the one of the fault */
 static int pipe_fds[2];
-static long reader;
+static long tids[3];
 static struct prog_faults populated; /* by the madvise call: not by exception */
-static pthread_barrier_t begun, done;
+static pthread_barrier_t begun;
 
 static struct prog_faults thread_faults(void)
 {
@@ -32,10 +32,15 @@ static struct prog_faults thread_faults(void)
 	return (struct prog_faults){(unsigned long)usage.ru_minflt, (unsigned long)usage.ru_majflt};
 }
 
+static void begin(void *arg)
+{
+	*(long *)arg = prog__gettid();
+	pthread_barrier_wait(&begun);
+}
+
 /* A thread that ended would make calls of its own. */
 static void finish(void)
 {
-	pthread_barrier_wait(&done);
 	for (;;)
 		pause();
 }
@@ -44,8 +49,7 @@ static void *advise(void *arg)
 {
 	struct prog_faults from, to = thread_faults();
 
-	(void)arg;
-	pthread_barrier_wait(&begun);
+	begin(arg);
 	from = thread_faults();
 	if (madvise(held, advised * PROG_PAGE, MADV_POPULATE_WRITE))
 		prog__die("MADV_POPULATE_WRITE");
@@ -60,8 +64,7 @@ static void *advise(void *arg)
 
 static void *fault(void *arg)
 {
-	(void)arg;
-	pthread_barrier_wait(&begun);
+	begin(arg);
 	*(volatile char *)(held + advised * PROG_PAGE) = 1;
 	finish();
 	return NULL;
@@ -73,9 +76,7 @@ static void *receive(void *arg)
 	char *p = buffer;
 	ssize_t n;
 
-	(void)arg;
-	reader = prog__gettid();
-	pthread_barrier_wait(&begun);
+	begin(arg);
 	for (; left; left -= (size_t)n, p += n) {
 		n = read(pipe_fds[0], p, left);
 		if (n <= 0)
@@ -153,23 +154,24 @@ int main(int argc, char **argv)
 	source = prog__pages(pages);
 	prog__write_pages(source, pages);
 	pthread_barrier_init(&begun, NULL, 4);
-	pthread_barrier_init(&done, NULL, 4);
 	fd = hold();
 	if (pipe(pipe_fds))
 		prog__die("pipe");
 	for (int i = 0; i < 3; i++)
-		if (pthread_create(&thread[i], NULL, work[i], NULL))
+		if (pthread_create(&thread[i], NULL, work[i], &tids[i]))
 			prog__die("pthread_create");
 	pthread_barrier_wait(&begun);
 	await_held(fd);
 	await_held(fd);
-	await_call(reader, SYS_read);
+	await_call(tids[2], SYS_read);
 	prog__ready();
 	from = prog__faults();
 	release(fd);
 	if (write(pipe_fds[1], source, pages * PROG_PAGE) != (ssize_t)(pages * PROG_PAGE))
 		prog__die("write");
-	pthread_barrier_wait(&done);
+	/* Where they take no fault any more: the first one to pause() takes one for its code. */
+	for (int i = 0; i < 3; i++)
+		await_call(tids[i], SYS_pause);
 	to = prog__faults();
 	prog__print("{\"minflt\":%lu,\"majflt\":%lu,\"again\":%d}\n",
 		    to.minor - from.minor - populated.minor,
