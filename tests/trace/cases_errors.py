@@ -325,6 +325,20 @@ def doctor_loads_the_programs_of_each_plane():
 
 
 @case
+def doctor_tells_how_stacks_are_read():
+    checks = {c["id"]: c for c in json.loads(memtrace("doctor", "--json").out)["checks"]}
+    direct = checks["direct_reads"]
+    if direct["status"] == "ok":
+        expect("follows", (direct["follows"], direct["mend"]), (None, None))
+    else:
+        expect("status", direct["status"], "no")
+        expect_match("follows", direct["follows"], r"Stacks are read by copies.*Nothing else")
+    # And that is what a run does.
+    expect("read by copies", "stacks are read by the kernel's mapping" not in launch(
+        ["true"], opts=("-v",), status=0).err, direct["status"] == "no")
+
+
+@case
 def run_as_another_user():
     run = launch(["sh", "-c", "id -u; id -g; id -G"], opts=("-u", "nobody"), status=0)
     expect("ids of the command", run.out.split(), ["65534", "65534", "65534"])

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "user/doctor/doctor.h"
+#include "user/source/direct.h"
 #include "user/source/kernel.h"
 
 #define BTF_FILE "/sys/kernel/btf/vmlinux"
@@ -392,6 +393,44 @@ static void try_own_programs(struct exam *e, struct check *c, int (*start)(void)
 void probe__programs(struct exam *e, struct check *c)
 {
 	try_own_programs(e, c, start_exact);
+}
+
+#define NOT_FOUND 100 /* none of the exit statuses */
+
+static int start_direct(void)
+{
+	struct kernel_opts o = {.mode = KERNEL_PIDS, .follow = true, .sink = drop_record};
+	int status = 0;
+	struct kernel *k = kernel__new(&o, &status);
+
+	if (k)
+		status = kernel__reads_directly(k) ? 0 : NOT_FOUND;
+	kernel__free(k);
+	return status;
+}
+
+void probe__direct_reads(struct exam *e, struct check *c)
+{
+	int status;
+
+	if (!e->btf || !e->may_bpf) {
+		check__set(c, CHECK_UNKNOWN,
+			   e->btf ? "not permitted to try" : "not tried without BTF");
+		return;
+	}
+	if (!direct__is_possible()) {
+		check__set(c, CHECK_NO, "no bpf_rdonly_cast() in this kernel");
+		return;
+	}
+	status = run_in_child(start_direct, NULL, 0);
+	if (status == 0) {
+		check__set(c, CHECK_OK, "found the kernel's mapping of memory");
+	} else if (status == NOT_FOUND) {
+		check__set(c, CHECK_NO, "the kernel's mapping of memory was not found");
+		c->mend = NULL;
+	} else {
+		check__set(c, CHECK_UNKNOWN, "not tried: our programs do not start here");
+	}
 }
 
 void probe__heap_programs(struct exam *e, struct check *c)

@@ -64,7 +64,8 @@ probe_fn probe__arch, probe__release, probe__permissions, probe__pid_namespace, 
 /* bpf.c: maps and programs that need no perf event */
 probe_fn probe__btf, probe__ringbuf, probe__task_storage, probe__tp_btf, probe__page_fault,
 	probe__task_iter, probe__bpf_loop, probe__find_vma, probe__fentry, probe__programs,
-	probe__heap_programs, probe__machine_programs, probe__machine_heap_programs;
+	probe__direct_reads, probe__heap_programs, probe__machine_programs,
+	probe__machine_heap_programs;
 
 /* perf.c: perf events with a program attached */
 probe_fn probe__perf_faults, probe__inherit_thread, probe__kprobe;

@@ -588,6 +588,11 @@ void kernel__detach(struct kernel *k)
 	kernel__detach_section(k, "tp_btf/");
 }
 
+bool kernel__reads_directly(const struct kernel *k)
+{
+	return k->skel && k->skel->bss->direct_base;
+}
+
 double kernel__fill(const struct kernel *k)
 {
 	double most = k->lanes ? lanes__fill(k->lanes) : 0, fill;

@@ -68,6 +68,9 @@ int kernel__poll(struct kernel *k, bool last);
 /* Stop the programs: no event is seen from here on. */
 void kernel__detach(struct kernel *k);
 
+/* Whether targets' stacks are read by the kernel's own mapping of memory, not by copies. */
+bool kernel__reads_directly(const struct kernel *k);
+
 /* How full the fullest of the buffers is, 0 to 1. */
 double kernel__fill(const struct kernel *k);
 
