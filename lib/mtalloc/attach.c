@@ -112,20 +112,25 @@ static uint64_t offer_until_answered(int fd, int64_t call_at)
 	struct ring_header head;
 	uint64_t now = _mt_os_now_ms(), next = now;
 	uint64_t until = now + (own.again ? AGAIN_MS : ATTACH_MS);
+	bool last;
 
+	/* It is looked once more when the time is over: this thread may have been held up, not the tracer. */
 	do {
 		long got;
 
-		if (now >= next) {
+		last = now >= until;
+		if (now >= next && !last) {
 			say(fd, call_at);
 			next = now + OFFER_MS;
 		}
 		got = sys__call6(SYS_pread64, fd, (long)&head, sizeof(head), 0, 0, 0);
 		if (got == sizeof(head) && head.magic == RING_MAGIC)
 			return head.bytes;
+		if (last)
+			break;
 		sys__call(SYS_nanosleep, &nap, 0, 0);
 		now = _mt_os_now_ms();
-	} while ((followed || trace__is_asked()) && now < until);
+	} while (followed || trace__is_asked());
 	/* The kernel takes its probes back, if they are not for us. */
 	if (followed)
 		offer(fd, call_at);

@@ -4,6 +4,7 @@ from the first one on, and is as it was when memtrace has gone, by whatever way.
 
 import os
 import signal
+import time
 
 from harness import (MEMTRACE, Proc, Skip, Target, Tracer, case, expect, expect_at_least, expect_between,
                      load_report, process_of, wait_until)
@@ -281,6 +282,51 @@ def a_collector_that_was_held_up_is_asked_again():
     # It was held up, which is no failure: what it missed is in the report.
     expect("from the start", process_of(report, program.pid)["allocators"][0]["from_start"], False)
     expect("warned", "warning" in tracer.err.text(), False)
+    expect("the program's status", program.finish(), 0)
+
+
+def offered(pid):
+    """The memory that a program offers and waits for: a path to it, or None."""
+    for name in os.listdir("/proc/%d/fd" % pid):
+        path = "/proc/%d/fd/%s" % (pid, name)
+        try:
+            if os.readlink(path).startswith("/" + RING):
+                return path
+        except OSError:
+            pass
+    return None
+
+
+def held_while_it_is_answered():
+    """A program that offered its memory, and was stopped before it could see the answer, for longer than it
+    waits; with its tracer. None: it was stopped too late."""
+    program = target("heap_phases", 1000)
+    tracer = Tracer("-p", program.pid)
+    tracer.signal(signal.SIGSTOP)
+    wait_until("memtrace to stop", lambda: is_stopped(tracer.pid))
+    program.say()
+    while not offered(program.pid) and not program.objects():
+        pass
+    program.signal(signal.SIGSTOP)
+    wait_until("the program to stop", lambda: is_stopped(program.pid))
+    path = offered(program.pid)
+    tracer.signal(signal.SIGCONT)
+    if path:
+        with open(path, "rb") as memory:
+            wait_until("memtrace to answer", lambda: memory.seek(0) == 0 and any(memory.read(8)))
+        time.sleep(0.2)  # twice as long as it waits
+    program.signal(signal.SIGCONT)
+    return (program, tracer) if path else None
+
+
+@case
+def a_program_that_was_held_up_sees_the_answer():
+    held = None
+    while not held:
+        held = held_while_it_is_answered()
+    program, tracer = held
+    each = program.wait_objects(1)[-1]["each"]
+    expect_every_call(tracer, each)
     expect("the program's status", program.finish(), 0)
 
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/trace/ring.h"
@@ -149,6 +150,9 @@ static void *offers__run(void *arg)
 	struct ring_offers *o = arg;
 	int state;
 
+	/* Programs wait for this thread, on a busy machine too, and not for long. What it does is short. Where
+	 * that is not permitted it is as the others. */
+	setpriority(PRIO_PROCESS, 0, -20);
 	while (ring_buffer__poll(o->buffer, -1) >= 0 || errno == EINTR) {
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 		pthread_setcancelstate(state, NULL);
