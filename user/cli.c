@@ -45,6 +45,7 @@ static const struct option long_options[] = {
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{"json", optional_argument, NULL, OPT_JSON},
+	{"json-sites", required_argument, NULL, OPT_JSON_SITES},
 	{"no-follow", no_argument, NULL, OPT_NO_FOLLOW},
 	{"comm", required_argument, NULL, OPT_COMM},
 	{"cgroup", required_argument, NULL, OPT_CGROUP},
@@ -300,7 +301,7 @@ static int add_symbol(struct options *o, const char *value)
 	return 0;
 }
 
-static int parse_top(const char *value, size_t *out)
+static int parse_rows(int id, const char *value, size_t *out)
 {
 	const char *s = value;
 	uint64_t n;
@@ -308,9 +309,9 @@ static int parse_top(const char *value, size_t *out)
 
 	err = parse_digits(&s, &n);
 	if (err == -ERANGE || (!err && n > TOP_MAX))
-		return bad_value('n', value, "more than 1000000 rows");
+		return bad_value(id, value, "more than 1000000 rows");
 	if (err || *s || n == 0)
-		return bad_value('n', value, "not a number of rows (try 10)");
+		return bad_value(id, value, "not a number of rows (try 10)");
 	*out = n;
 	return 0;
 }
@@ -374,7 +375,9 @@ static int take_value(struct options *o, int id, const char *value)
 	case 'i':
 		return parse_duration(id, value, &o->interval_ns);
 	case 'n':
-		return parse_top(value, &o->top);
+		return parse_rows(id, value, &o->top);
+	case OPT_JSON_SITES:
+		return parse_rows(id, value, &o->json_sites);
 	case 'u':
 		o->user = value;
 		return 0;
@@ -499,7 +502,7 @@ static void survey(int argc, char **argv, struct line *line)
 static int check_doctor(const struct line *line)
 {
 	static const int refused[] = {
-		'p', 'a', 'd', 'i', 's', 'u', OPT_NO_FOLLOW, OPT_COMM, OPT_CGROUP,
+		'p', 'a', 'd', 'i', 's', 'u', OPT_NO_FOLLOW, OPT_COMM, OPT_CGROUP, OPT_JSON_SITES,
 	};
 
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
@@ -539,6 +542,8 @@ static int check_conflicts(const struct line *line, const char *word)
 	if (given[OPT_NO_FOLLOW] && given['a'])
 		return usage_error("--no-follow with -a/--all: the whole machine has nobody to "
 				   "follow");
+	if (given[OPT_JSON_SITES] && !given[OPT_JSON])
+		return usage_error("--json-sites without --json: it says how much of that");
 	if (given['u'] && !command)
 		return usage_error("-u/--user without a command: it says who runs the command");
 	return 0;
@@ -684,6 +689,7 @@ void cli__help(void)
 	      "  -i, --interval TIME   a live table every TIME\n"
 	      "  -s, --stream          one line an event, as it happens\n"
 	      "      --json[=FILE]     the report as JSON, to FILE or standard output\n"
+	      "      --json-sites N    ... with the first N places of each order, not all\n"
 	      "  -n, --top N           rows in a table of places (10)\n"
 	      "      --no-follow       leave out child processes\n"
 	      "  -u, --user NAME       run the command as that user\n"

@@ -100,6 +100,7 @@ static int refuse_others(const struct line *line)
 		{OPT_SAMPLE, "a verdict needs all the evidence"},
 		{OPT_COMM, "a contract is held against chosen processes"},
 		{OPT_CGROUP, "a contract is held against chosen processes"},
+		{OPT_JSON_SITES, "its JSON has rules, not places"},
 	};
 	size_t i;
 

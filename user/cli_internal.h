@@ -26,6 +26,7 @@ enum {
 	OPT_FORMAT,
 	OPT_TAP,
 	OPT_JUNIT,
+	OPT_JSON_SITES,
 	OPT_IDS
 };
 

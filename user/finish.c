@@ -196,7 +196,10 @@ char *finish__headline(const struct session *s)
 static int finish__write(struct session *s, const struct report *r)
 {
 	const struct options *o = s->o;
-	struct view_opts v = {.top = o->top, .color = s->stream.color, .verbose = o->verbose};
+	struct view_opts v = {.top = o->top,
+			      .json_sites = o->json_sites,
+			      .color = s->stream.color,
+			      .verbose = o->verbose};
 	bool text = !(o->json && !o->json_path) && !(o->quiet && o->json);
 	unsigned height;
 	int err = 0;
@@ -207,7 +210,7 @@ static int finish__write(struct session *s, const struct report *r)
 	if (err && err != -EPIPE)
 		log__error("the report cannot be written: %s", strerror(-err));
 	if (o->json) {
-		int failed = view__json(s->json.file, r);
+		int failed = view__json(s->json.file, r, &v);
 
 		if (failed == -EPIPE && !o->json_path)
 			err = failed;

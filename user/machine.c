@@ -369,7 +369,7 @@ static int machine__json(struct machine *m)
 	r.delivered = r.seen - r.lost;
 	r.rss_parts_direct_mmap = r.rss_parts_heap = r.rss_parts_file = UNKNOWN;
 	r.rss_parts_stack = r.rss_parts_other = r.rss_parts_unknown = UNKNOWN;
-	err = view__json(m->json.file, &r);
+	err = view__json(m->json.file, &r, &(struct view_opts){.json_sites = 0}); /* it has none */
 	free(r.processes);
 	free((void *)r.hooks);
 	if (err && (err != -EPIPE || m->o->json_path))

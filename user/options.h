@@ -70,6 +70,7 @@ struct options {
 	size_t ring_bytes; /* --ring: of a thread's ring; 0: default */
 	bool drop; /* --on-overrun=drop */
 	size_t top; /* default 10 */
+	size_t json_sites; /* 0: all */
 	bool verbose, quiet;
 	struct check_options check;
 };

@@ -52,7 +52,7 @@ _memtrace_value() # option typed
 	-u | --user) mapfile -t COMPREPLY < <(compgen -u -- "$2") ;;
 	-d | --duration) mapfile -t COMPREPLY < <(compgen -W '1 10 1m 10m 1h' -- "$2") ;;
 	-i | --interval) mapfile -t COMPREPLY < <(compgen -W '500ms 1 5 10' -- "$2") ;;
-	-n | --top) mapfile -t COMPREPLY < <(compgen -W '5 10 20 50' -- "$2") ;;
+	-n | --top | --json-sites) mapfile -t COMPREPLY < <(compgen -W '5 10 20 50' -- "$2") ;;
 	--buffer) mapfile -t COMPREPLY < <(compgen -W '4M 16M 64M 256M 1GiB' -- "$2") ;;
 	--planes) mapfile -t COMPREPLY < <(compgen -W 'kernel kernel,heap' -- "$2") ;;
 	--sample) mapfile -t COMPREPLY < <(compgen -W '64K 512K 4M' -- "$2") ;;
@@ -84,7 +84,7 @@ _memtrace_command()
 _memtrace()
 {
 	local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} word equals=''
-	local options='--pid --all --duration --interval --stream --json --top --no-follow --user
+	local options='--pid --all --duration --interval --stream --json --json-sites --top --no-follow --user
 		--comm --cgroup --buffer --planes --heap --ring --on-overrun --sample --allocator
 		--allocator-symbol --verbose --quiet --help --version'
 	local letters='-p -a -d -i -s -n -u -v -q -h -V --'
@@ -118,7 +118,7 @@ _memtrace()
 			# --json=FILE is three words to readline.
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=2
 			;;
-		-[pdiuncD] | --contract | --define | --format | --pid | --duration | --interval | --user | --top | --comm | --cgroup | \
+		-[pdiuncD] | --contract | --define | --format | --pid | --duration | --interval | --user | --top | --json-sites | --comm | --cgroup | \
 			--buffer | --planes | --heap | --ring | --on-overrun | --sample | --allocator | \
 			--allocator-symbol)
 			[[ ${COMP_WORDS[i + 1]} == = ]] && i+=1

@@ -53,6 +53,8 @@ def malformed_values():
         expect_error(2, r"buffer", "-p", 1, "--buffer=" + bad)
     for bad in ("0", "x", "-3"):
         expect_error(2, r"top", "-p", 1, "-n", bad)
+        expect_error(2, r"json-sites", "-p", 1, "--json", "--json-sites", bad)
+    expect_error(2, r"--json-sites without --json", "-p", 1, "--json-sites", 5)
     expect_error(2, r"interval", "-a", "-i", "0")
     expect_error(125, r"buffer", "--buffer=4Q", "--", "true")
 

@@ -171,6 +171,29 @@ def sites_sum_to_the_totals():
 
 
 @case
+def places_left_out_of_json_are_summed():
+    """What --json-sites leaves out is in the report as a sum, so that nothing is missing from it."""
+    run = launch([prog("heap_family")], opts=["--json-sites", "2"])
+    report = run.report
+    # Of five orders at most, two of each, and a place of each that advice is about.
+    expect_true("few places are told", 2 <= len(report["sites"]) <= 10 + len(report["advice"]),
+                len(report["sites"]))
+    omitted = report["sites_omitted"]
+    expect_at_least("places of the heap left out", omitted["heap"]["sites"], 2)
+    expect_at_least("places of the kernel left out", omitted["kernel"]["sites"], 10)
+    for key in ("live_blocks", "live_bytes"):
+        expect("%s over the places" % key, omitted["heap"][key] +
+               sum(s[key] for s in report["sites"] if s["kind"] == "heap"), report["heap"][key])
+    told = [s for s in report["sites"] if s["kind"] == "kernel"]
+    for kind in ("minor", "major"):
+        expect("%s faults over the places" % kind, omitted["kernel"][kind] +
+               sum(s["faults"][kind] for s in told), report["kernel"]["faults"][kind])
+    expect("calls over the places", omitted["kernel"]["calls"] + sum(s["calls"] for s in told),
+           sum(report["kernel"][n]["calls"] for n in ("brk", "mmap", "munmap", "mremap", "madvise",
+                                                      "mprotect")))
+
+
+@case
 def deep_stacks_are_cut_and_say_so():
     run = attach("stack_c", 50, 200)
     touched = [s for s in run.report["sites"] if names(s) and names(s)[0] == "place_touch"]

@@ -23,6 +23,8 @@ struct expectation {
 	const char *value; /* as JSON */
 };
 
+static size_t most_sites; /* --json-sites */
+
 static void write_report(const struct report *r, char *path)
 {
 	int fd = mkstemp(path);
@@ -31,7 +33,7 @@ static void write_report(const struct report *r, char *path)
 	assert_true(fd >= 0);
 	out = fdopen(fd, "w");
 	assert_non_null(out);
-	assert_int_equal(view__json(out, r), 0);
+	assert_int_equal(view__json(out, r, &(struct view_opts){.json_sites = most_sites}), 0);
 	assert_int_equal(fclose(out), 0);
 }
 
@@ -134,6 +136,7 @@ static void sites_are_whole(void **state)
 {
 	static const struct expectation list[] = {
 		{"len(d['sites'])", "3"},
+		{"[o['sites'] for o in d['sites_omitted'].values()]", "[0, 0]"},
 		{"d['sites'][0]['stack'][0]",
 		 "{\"module\": \"/usr/bin/server\", \"build_id\": \"0123abcd\", \"offset\": 4409, "
 		 "\"symbol\": \"touch\", \"symbol_offset\": 9, \"file\": \"/src/app/t.c\", \"line\": 9, "
@@ -156,6 +159,48 @@ static void sites_are_whole(void **state)
 
 	(void)state;
 	EXPECT(fixture__make(&x), list);
+}
+
+/* Of each order the first, and what advice is about; the numbers in advice are those of what is there. */
+static void places_can_be_left_out(void **state)
+{
+	static const struct expectation list[] = {
+		{"[len(s['stack']) for s in d['sites']]", "[3, 0]"},
+		{"d['advice'][0]['site']", "1"},
+		{"d['sites_omitted']",
+		 "{\"heap\": {\"sites\": 0, \"calls\": 0, \"bytes\": 0, \"frees\": 0, "
+		 "\"live_blocks\": 0, \"live_bytes\": 0}, "
+		 "\"kernel\": {\"sites\": 1, \"calls\": 241, \"bytes\": 16777216, "
+		 "\"unmapped_bytes\": 0, \"minor\": 500, \"major\": 0}}"},
+	};
+	static const struct expectation heap[] = {
+		{"len(d['sites'])", "1"},
+		{"d['sites_omitted']['heap']",
+		 "{\"sites\": 2, \"calls\": 12, \"bytes\": 3000, \"frees\": 4, "
+		 "\"live_blocks\": 8, \"live_bytes\": null}"},
+		{"d['sites_omitted']['kernel']['sites']", "0"},
+	};
+	struct fixture x;
+	struct report *r = fixture__make(&x);
+	struct advice advice = {.id = "growth", .text = "it grows", .site = &x.sites[2]};
+	size_t i;
+
+	(void)state;
+	most_sites = 1;
+	r->advice = &advice;
+	r->nadvice = 1;
+	EXPECT(r, list);
+	for (i = 1; i < 3; i++) {
+		x.sites[i].is_heap = true;
+		x.sites[i].heap = (struct site_heap){.calls = 4 * i,
+						     .bytes = 1000 * i,
+						     .frees = 2,
+						     .live_blocks = 4,
+						     .live_bytes = i == 1 ? 500 : UNKNOWN};
+	}
+	r->nadvice = 0;
+	EXPECT(r, heap);
+	most_sites = 0;
 }
 
 static void losses_balance(void **state)
@@ -276,7 +321,7 @@ static void a_full_disk_is_told(void **state)
 	(void)state;
 	if (!out)
 		skip();
-	assert_int_equal(view__json(out, fixture__make(&x)), -ENOSPC);
+	assert_int_equal(view__json(out, fixture__make(&x), &(struct view_opts){.top = 1}), -ENOSPC);
 	fclose(out);
 }
 
@@ -286,6 +331,7 @@ int main(void)
 		cmocka_unit_test(totals_are_exact),
 		cmocka_unit_test(processes_are_whole),
 		cmocka_unit_test(sites_are_whole),
+		cmocka_unit_test(places_can_be_left_out),
 		cmocka_unit_test(losses_balance),
 		cmocka_unit_test(unknown_is_null_and_zero_is_zero),
 		cmocka_unit_test(what_is_memtraces_own_is_apart),

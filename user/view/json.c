@@ -4,6 +4,8 @@
  * keys, do not rename. Numbers are exact integers up to 2^64-2; a figure that is not
  * known is null. Strings are valid UTF-8 whatever the target's bytes were.
  */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -201,57 +203,6 @@ static void put_mapped(struct json *j, const struct report *r)
 	json__close(j, ']');
 }
 
-static void put_frame(struct json *j, const struct frame *f)
-{
-	json__open_flat(j, NULL, '{');
-	json__string(j, "module", f->module);
-	json__string(j, "build_id", f->build_id);
-	json__u64(j, "offset", f->offset);
-	json__string(j, "symbol", f->symbol);
-	json__u64(j, "symbol_offset", f->symbol ? f->symbol_offset : UNKNOWN);
-	json__string(j, "file", f->file);
-	json__u64(j, "line", f->file && f->line ? f->line : UNKNOWN);
-	json__bool(j, "inlined", f->inlined);
-	json__close(j, '}');
-}
-
-static void put_site(struct json *j, const struct site *site)
-{
-	uint64_t calls = 0;
-	size_t i;
-
-	json__open(j, NULL, '{');
-	json__open(j, "stack", '[');
-	for (i = 0; i < site->nframes; i++)
-		put_frame(j, &site->frames[i]);
-	json__close(j, ']');
-	json__bool(j, "truncated", site->truncated);
-	json__string(j, "kind", site->is_heap ? "heap" : "kernel");
-	if (site->is_heap) {
-		json__heap_site(j, &site->heap);
-		json__close(j, '}');
-		return;
-	}
-	for (i = 0; i < VMCALLS; i++)
-		calls += site->calls[i];
-	json__u64(j, "calls", calls);
-	json__open_flat(j, "syscalls", '{');
-	for (i = 0; i < VMCALLS; i++)
-		json__u64(j, vmcall_name[i], site->calls[i]);
-	json__close(j, '}');
-	json__u64(j, "syscall_ns", site->call_ns);
-	json__u64(j, "bytes", site->mapped_bytes);
-	json__u64(j, "unmapped_bytes", site->unmapped_bytes);
-	JSON_NUMBERS(j, "faults", {"minor", site->faults.minor}, {"major", site->faults.major},
-		     {"cow", site->faults.cow});
-	json__u64(j, "fault_ns", site->faults.time_ns);
-	json__null(j, "frees");
-	json__null(j, "live_blocks");
-	json__null(j, "live_bytes");
-	json__null(j, "resident_bytes");
-	json__close(j, '}');
-}
-
 static void put_stacks(struct json *j, const struct report *r)
 {
 	JSON_NUMBERS(j, "stacks", {"distinct", r->stacks}, {"failed", r->stacks_failed},
@@ -259,13 +210,14 @@ static void put_stacks(struct json *j, const struct report *r)
 		     {"taken_truncated", r->stacks_taken_truncated});
 }
 
-static void put_advice(struct json *j, const struct report *r, const struct advice *a)
+static void put_advice(struct json *j, const struct report *r, const struct advice *a,
+		       const uint64_t *numbers)
 {
 	size_t i;
 
 	json__open(j, NULL, '{');
 	json__string(j, "id", a->id);
-	json__u64(j, "site", a->site ? (uint64_t)(a->site - r->sites) : UNKNOWN);
+	json__u64(j, "site", a->site ? numbers[a->site - r->sites] : UNKNOWN);
 	json__string(j, "text", a->text);
 	json__open_flat(j, "evidence", '{');
 	for (i = 0; i < a->nevidence; i++)
@@ -274,10 +226,14 @@ static void put_advice(struct json *j, const struct report *r, const struct advi
 	json__close(j, '}');
 }
 
-int view__json(FILE *out, const struct report *r)
+int view__json(FILE *out, const struct report *r, const struct view_opts *o)
 {
 	struct json j = {.depth = 1, .flat = 0, .first = true};
+	uint64_t *numbers = json__number_sites(r, o->json_sites);
 	size_t i;
+
+	if (!numbers)
+		return -ENOMEM;
 
 	sink__init(&j.s, out, false);
 	sink__char(&j.s, '{');
@@ -299,10 +255,7 @@ int view__json(FILE *out, const struct report *r)
 	put_regions(&j, r->regions);
 	put_agent(&j, r->has_agent, &r->agent);
 	put_mapped(&j, r);
-	json__open(&j, "sites", '[');
-	for (i = 0; i < r->nsites; i++)
-		put_site(&j, &r->sites[i]);
-	json__close(&j, ']');
+	json__sites(&j, r, numbers);
 	put_stacks(&j, r);
 	json__open(&j, "notes", '[');
 	for (i = 0; i < r->nnotes; i++)
@@ -310,9 +263,10 @@ int view__json(FILE *out, const struct report *r)
 	json__close(&j, ']');
 	json__open(&j, "advice", '[');
 	for (i = 0; i < r->nadvice; i++)
-		put_advice(&j, r, &r->advice[i]);
+		put_advice(&j, r, &r->advice[i], numbers);
 	json__close(&j, ']');
 	json__close(&j, '}');
 	sink__char(&j.s, '\n');
+	free(numbers);
 	return sink__finish_flush(&j.s);
 }

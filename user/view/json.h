@@ -32,6 +32,11 @@ void json__numbers(struct json *j, const char *key, const struct json_number *nu
 #define JSON_NUMBERS(j, key, ...)                                        \
 	json__numbers(j, key, (const struct json_number[]){__VA_ARGS__}, \
 		      sizeof((const struct json_number[]){__VA_ARGS__}) / sizeof(struct json_number))
+/* The sum, which is not known where a part of it is not. */
+static inline uint64_t json__both(uint64_t a, uint64_t b)
+{
+	return a == UNKNOWN || b == UNKNOWN ? UNKNOWN : a + b;
+}
 /* Any bytes; NULL is null. */
 void json__string(struct json *j, const char *key, const char *text);
 
@@ -41,5 +46,11 @@ void json__allocators(struct json *j, const struct process_report *p);
 void json__hooks(struct json *j, const struct report *r);
 void json__parts(struct json *j, const struct resident_parts *p);
 void json__heap_site(struct json *j, const struct site_heap *s);
+
+/* The number of each site in the array "sites", UNKNOWN: it is left out. most: of each of the report's
+ * orders; 0: no limit. To be freed; NULL: no memory. */
+uint64_t *json__number_sites(const struct report *r, size_t most);
+/* "sites", and "sites_omitted", the sums of what is left out. */
+void json__sites(struct json *j, const struct report *r, const uint64_t *numbers);
 
 #endif /* MEMTRACE_VIEW_JSON_H */

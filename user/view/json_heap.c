@@ -206,11 +206,6 @@ void json__parts(struct json *j, const struct resident_parts *p)
 		     {"unknown", p->unknown}, {"agent", p->agent});
 }
 
-static uint64_t both(uint64_t a, uint64_t b)
-{
-	return a == UNKNOWN || b == UNKNOWN ? UNKNOWN : a + b;
-}
-
 void json__heap_site(struct json *j, const struct site_heap *s)
 {
 	json__u64(j, "calls", s->calls);
@@ -229,9 +224,9 @@ void json__heap_site(struct json *j, const struct site_heap *s)
 	json__u64(j, "resident_bytes", s->resident_bytes);
 	put_syscalls(j, s->syscalls);
 	json__u64(j, "syscall_ns", s->syscall_ns);
-	JSON_NUMBERS(j, "faults", {"minor", both(s->inside_minor, s->touch_minor)},
-		     {"major", both(s->inside_major, s->touch_major)},
-		     {"inside_calls", both(s->inside_minor, s->inside_major)},
-		     {"first_touch", both(s->touch_minor, s->touch_major)});
+	JSON_NUMBERS(j, "faults", {"minor", json__both(s->inside_minor, s->touch_minor)},
+		     {"major", json__both(s->inside_major, s->touch_major)},
+		     {"inside_calls", json__both(s->inside_minor, s->inside_major)},
+		     {"first_touch", json__both(s->touch_minor, s->touch_major)});
 	json__u64(j, "fault_ns", s->fault_ns);
 }

@@ -16,13 +16,14 @@
 
 struct view_opts {
 	size_t top; /* rows in a table of places */
+	size_t json_sites; /* of JSON, the first of each order of places; 0: all */
 	bool color; /* the output is a terminal */
 	unsigned width; /* columns; 0: not limited */
 	bool verbose;
 };
 
 int view__text(FILE *out, const struct report *r, const struct view_opts *o);
-int view__json(FILE *out, const struct report *r);
+int view__json(FILE *out, const struct report *r, const struct view_opts *o);
 
 /* One row of the live tables (-i and -a): rates over the last interval. */
 struct table_row {
