@@ -154,14 +154,15 @@ unit: $(UNIT)
 bench-progs: $(BENCH) $(FLOOR)
 bench-alloc-progs: $(ALLOC_BENCH)
 
-# Rebuilds what the flags shape when one of them changes.
+# Rebuilds what the flags shape when one of them changes. Two makes may be at it (.ci/run), each with
+# a file of its own.
 $(O)/.config: FORCE
 	@.ci/deps require build
 	@mkdir -p $(@D)
 	@{ printf '%s\n' $(call quote,$(CC) $(ALL_CFLAGS)) $(call quote,$(ALL_LDFLAGS) $(LIBS)) \
 		$(call quote,$(CLANG) $(BPF_CFLAGS)) $(call quote,$(CXX) $(PROG_CFLAGS)) \
-		$(call quote,$(USER_SRC) $(MT_SRC) $(AGENT_SRC)); $(CC) --version; } >$@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+		$(call quote,$(USER_SRC) $(MT_SRC) $(AGENT_SRC)); $(CC) --version; } >$@.$$PPID
+	@cmp -s $@.$$PPID $@ && rm $@.$$PPID || mv $@.$$PPID $@
 
 quote = '$(subst ','\'',$(1))'
 FORCE:
@@ -428,6 +429,9 @@ $(O)/tsan/test_ring_threads: $(TSAN_SRC) tests/unit/ring_lib.h $(O)/.config | $(
 check-tsan: $(O)/tsan/test_ring_threads
 	@TSAN_OPTIONS=halt_on_error=1:exitcode=66 setarch -R tests/unit/run $<
 
+# What is built for whoever did not say how many jobs to run: as many as there are processors.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # What tests/trace/run and tests/bench/run are told, through the environment.
 TEST_ENV = O='$(abspath $(O))' MEMTRACE='$(abspath $(O))/memtrace' PROGS='$(abspath $(O))/progs' \
 	REQUIRE_BPF='$(REQUIRE_BPF)' CC='$(CC)'
@@ -448,7 +452,7 @@ check-bench-alloc: mtalloc bench-alloc-progs
 
 test: deps
 	@tests/sum \
-		step 'build' '$(MAKE) all progs bench-progs unit alloc-tests' \
+		step 'build' '$(MAKE) $(PARALLEL) all progs mutants bench-progs bench-alloc-progs unit alloc-tests' \
 		suite 'unit tests' '$(MAKE) check' \
 		suite 'allocator benchmarks, briefly' '$(MAKE) check-bench-alloc' \
 		suite 'allocator tests' '$(MAKE) check-alloc' \
@@ -476,7 +480,7 @@ bench-alloc:
 	@env $(TEST_ENV) tests/bench/alloc/run $(ARGS)
 
 run: deps
-	@$(MAKE) all progs
+	@$(MAKE) $(PARALLEL) all progs
 	$(Q)$(AS_ROOT) $(O)/memtrace -- $(O)/progs/demo
 
 # ---- the rest -------------------------------------------------------------------------------
