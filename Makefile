@@ -458,14 +458,19 @@ test: deps
 		suite 'allocator tests' '$(MAKE) check-alloc' \
 		suite 'end-to-end tests' '$(MAKE) check-root'
 
-# memtrace, built once here, under each of Debian's kernels.
+# memtrace, built once here, under each of Debian's kernels, two at a time, each on a processor.
+# ARGS="-p 1/4" to "-p 4/4" are four runs that together are the whole.
+VM_KERNELS := $(or $(KERNELS),6.1 6.12)
+VM_CASES = 'end-to-end tests on $(1)' "tests/vm/run -k $(1) -c $(O)/vm -t 14400 -- \
+	env $(TEST_ENV) IN_VM=$(1) tests/trace/run $(ARGS)"
 check-vm:
 	@.ci/deps install build test vm
-	@$(MAKE) all progs
-	@$(AS_ROOT) tests/sum $(foreach k,$(or $(KERNELS),6.1 6.12), \
-		step 'doctor on $(k)' 'tests/vm/run -k $(k) -c $(O)/vm -- $(O)/memtrace doctor' \
-		suite 'end-to-end tests on $(k)' \
-			"tests/vm/run -k $(k) -c $(O)/vm -t 7200 -- env $(TEST_ENV) IN_VM=$(k) tests/trace/run")
+	@$(MAKE) all progs mutants bench-alloc-progs
+	@$(AS_ROOT) tests/sum $(foreach k,$(VM_KERNELS), \
+		step 'doctor on $(k)' 'tests/vm/run -k $(k) -c $(O)/vm -- $(O)/memtrace doctor') \
+		$(foreach k,$(filter-out $(lastword $(VM_KERNELS)),$(VM_KERNELS)), \
+			along $(call VM_CASES,$(k))) \
+		suite $(call VM_CASES,$(lastword $(VM_KERNELS)))
 
 # The hooks alone, with the least in them: what no tracer that has them can undercut.
 bench-floor: $(FLOOR)
@@ -512,7 +517,8 @@ help:
 	@echo '  make check-alloc   tests of mtalloc (no root); check-alloc-full: all that real programs do'
 	@echo '  make check-root    end-to-end tests (BPF); ARGS="..." goes to tests/trace/run'
 	@echo '  make learn         run what docs/linux-memory.md shows again, and write it down'
-	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12"'
+	@echo '  make check-vm      the same under other kernels, in QEMU; KERNELS="6.1 6.12",'
+	@echo '                     ARGS="-k PATTERN", or "-p 1/4" for a part'
 	@echo '  make check-tsan    both sides of the rings under ThreadSanitizer'
 	@echo '  make fuzz          the parser of contracts and the reading of rings, fuzzed; SECONDS=5'
 	@echo '  make bench         what tracing costs'

@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import sys
 
 from harness import ENV, MEMTRACE, ROOT, case, expect, expect_true
 
@@ -43,3 +44,12 @@ def every_option_is_in_the_manual_and_completed():
     for where, text in (("the manual", manual), ("bash completion", completion)):
         known = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
         expect("options that %s has not" % where, sorted(options - known), [])
+
+
+@case(needs=())
+def the_parts_of_a_run_are_the_whole():
+    def listed(*args):
+        return output([sys.executable, os.path.join(ROOT, "tests", "trace", "run"), "-l",
+                       *args]).splitlines()
+    expect("cases", sorted(listed("-p", "1/3") + listed("-p", "2/3") + listed("-p", "3/3")),
+           sorted(listed()))
