@@ -117,6 +117,7 @@ UNIT := $(UNIT_SRC:%.c=$(O)/%)
 PROGS := $(patsubst tests/progs/%,$(O)/progs/%,$(basename $(PROG_SRC)))
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
 FLOOR := $(O)/bench/floor
+FLOOD := $(O)/bench/flood
 ALLOC_BENCH := $(ALLOC_BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
 C_FILES := $(sort $(wildcard $(foreach d,bpf user lib tests, \
 	$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch] $(d)/*/*.cpp)))
@@ -151,7 +152,7 @@ mutants: $(O)/libmtalloc-mutant.so
 agent: $(AGENT)
 progs: $(PROGS)
 unit: $(UNIT)
-bench-progs: $(BENCH) $(FLOOR)
+bench-progs: $(BENCH) $(FLOOR) $(FLOOD)
 bench-alloc-progs: $(ALLOC_BENCH)
 
 # Rebuilds what the flags shape when one of them changes. Two makes may be at it (.ci/run), each with
@@ -324,22 +325,26 @@ $(O)/bench/walk $(O)/bench/check $(O)/bench/collect: $(O)/bench/%: tests/bench/%
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -O2 -fomit-frame-pointer $(DEPFLAGS) -o $@ $< \
 		$(O)/libmemtrace.a -lm
 
-$(FLOOR).bpf.o: tests/bench/floor/floor.bpf.c $(O)/.config
-	$(call say,BPF,$@)
-	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -MT $@ -c -o $@ $<
+# Those with a BPF program of their own.
+define bench_with_bpf
+$(O)/bench/$(1).bpf.o: tests/bench/$(1)/$(1).bpf.c $(O)/.config
+	$$(call say,BPF,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CLANG) $$(BPF_CFLAGS) $$(DEPFLAGS) -MT $$@ -c -o $$@ $$<
 
-$(FLOOR).skel.h: $(FLOOR).bpf.o
-	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name floor_bpf >$@
+$(O)/bench/$(1).skel.h: $(O)/bench/$(1).bpf.o
+	$$(call say,SKEL,$$@)
+	$$(Q)$$(BPFTOOL) gen skeleton $$< name $(1)_bpf >$$@
 
-$(FLOOR): tests/bench/floor/floor.c $(FLOOR).skel.h $(O)/.config
-	$(call say,BENCH,$@)
-	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(PROG_CFLAGS) -I$(@D) $(LIB_CFLAGS) $(DEPFLAGS) -o $@ $< $(LIBS)
+$(O)/bench/$(1): tests/bench/$(1)/$(1).c $(O)/bench/$(1).skel.h $(O)/.config
+	$$(call say,BENCH,$$@)
+	$$(Q)$$(CC) -std=gnu17 -D_GNU_SOURCE $$(PROG_CFLAGS) -I$$(@D) $$(LIB_CFLAGS) $$(DEPFLAGS) -o $$@ $$< $$(LIBS)
+endef
+$(foreach b,floor flood,$(eval $(call bench_with_bpf,$(b))))
 
 -include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d)) $(AGENT_OBJ:%=%.d)
 -include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
-	$(ALLOC_BENCH:%=%.d) $(FLOOR).d $(FLOOR).bpf.o.d
+	$(ALLOC_BENCH:%=%.d) $(FLOOR).d $(FLOOR).bpf.o.d $(FLOOD).d $(FLOOD).bpf.o.d
 
 include tests/alloc/alloc.mk
 

@@ -292,6 +292,34 @@ def collector_ns(argv, pairs_of):
     return (more - less) / (many - few) * 1e9
 
 
+Flood = collections.namedtuple("Flood", "rate share lost rss_bytes seconds")
+
+
+def peak_rss_bytes(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"^VmHWM:\s*(\d+) kB", f.read(), re.M)[1]) * 1024
+
+
+def flood(rate, seconds, opts):
+    """Records of calls by uprobes, so many a second, written into the rings of a memtrace (flood.c)."""
+    target = idle()
+    tracer = keep(Tracer("--heap=uprobe", *opts, "-p", target.pid, stdout=subprocess.DEVNULL))
+    used = cpu_seconds(tracer.pid)
+    result = result_of(output([os.path.join(BENCH, "flood"), tracer.pid, target.pid, rate, seconds]))
+    wait_until("memtrace to have read all", lambda: _rests(tracer.pid))
+    used = cpu_seconds(tracer.pid) - used
+    rss = peak_rss_bytes(tracer.pid)
+    finish(tracer, signal.SIGINT)
+    target.close_stdin()
+    finish(target)
+    report = load_report(tracer.json_path, lossy=True)
+    by_kind = report["events"]["by_kind"]
+    expect("events seen", by_kind["heap"]["seen"] + by_kind["stack"]["seen"], result["count"])
+    expect("events lost", report["events"]["lost"], result["lost"])
+    return Flood(result["count"] / result["seconds"], used / result["seconds"], result["lost"], rss,
+                 result["seconds"])
+
+
 def idle():
     """A process that waits."""
     return start("loop")
