@@ -155,6 +155,7 @@ static void finish__notes(struct session *s, struct report *r, const struct even
 		report__note(r,
 			     "%lu records came too late to be put in order; counts are not affected",
 			     kernel__late(s->kernel));
+	r->has_hidden_faults = s->secure_execs != 0;
 	if (s->secure_execs)
 		report__note(r,
 			     "%lu set-id programs were executed: the kernel drops fault events at that moment; "

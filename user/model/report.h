@@ -289,6 +289,7 @@ struct report {
 	struct advice *advice; /* by report__advise() */
 	size_t nadvice;
 	/* Remarks the reader must know (a target that could not be followed, an event lost ...). */
+	bool has_hidden_faults; /* a set-id program was executed: the kernel took our events from it */
 	char **notes;
 	size_t nnotes;
 };

@@ -147,7 +147,7 @@ static void kernel_counts__make(struct kernel_counts *k, const struct report *r)
 
 /* Compare with the kernel's count of one kind; true when there was something to say. */
 static bool put_difference(struct sink *s, const char *kind, uint64_t kernel, uint64_t ours,
-			   bool lossy, unsigned width)
+			   bool lossy, bool hidden, unsigned width)
 {
 	char text[256];
 
@@ -156,6 +156,11 @@ static bool put_difference(struct sink *s, const char *kind, uint64_t kernel, ui
 	if (kernel < ours)
 		snprintf(text, sizeof(text), "the kernel counts only %s %s faults of these %s",
 			 fmt__count(kernel).s, kind, fmt__count(ours).s);
+	else if (hidden)
+		snprintf(text, sizeof(text),
+			 "the kernel counts %s %s faults; %s of them are not here: a set-id program hid "
+			 "its own (see Notes), and some raise no event",
+			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s);
 	else if (lossy)
 		snprintf(text, sizeof(text),
 			 "the kernel counts %s %s faults; %s of them are not here: lost, or they "
@@ -179,8 +184,10 @@ static void put_kernel_counts(struct sink *s, const struct report *r, const stru
 	kernel_counts__make(&k, r);
 	if (k.told == 0)
 		return;
-	differs = put_difference(s, "minor", k.kernel_minor, k.minor, lossy, o->width);
-	differs |= put_difference(s, "major", k.kernel_major, k.major, lossy, o->width);
+	differs = put_difference(s, "minor", k.kernel_minor, k.minor, lossy, r->has_hidden_faults,
+				 o->width);
+	differs |= put_difference(s, "major", k.kernel_major, k.major, lossy, r->has_hidden_faults,
+				  o->width);
 	if (!differs)
 		text__item(s,
 			   r->has_agent ?
