@@ -44,6 +44,8 @@
 	F(_longjmp, bare_longjmp)                                            \
 	F(siglongjmp, siglongjmp)                                            \
 	F(__longjmp_chk, checked_longjmp)                                    \
+	F(prctl, prctl)                                                      \
+	F(syscall, syscall)                                                  \
 	F(_Znwm, new)                                                        \
 	F(_ZnwmRKSt9nothrow_t, new_nothrow)                                  \
 	F(_ZnwmSt11align_val_t, new_aligned)                                 \
@@ -94,6 +96,9 @@ bool next__is_allocators(enum next_index which);
 
 /* Whether malloc, free, calloc and realloc are found, and call none of the family by their public names. */
 bool next__is_leaf(void);
+
+/* From here on calls go straight on to syscall(2) of libc. */
+void filter__watch(void);
 
 /* Our own malloc and free. */
 const void *agent__malloc(void);

@@ -240,6 +240,7 @@ void producer__thread_began(struct producer_thread *t)
 
 __attribute__((constructor)) static void begin(void)
 {
+	filter__watch();
 	has_ending = !pthread_key_create(&ending, thread_ends);
 	producer__look();
 }

@@ -12,6 +12,7 @@
 
 union producer_page _producer __attribute__((aligned(PRODUCER_PAGE)));
 struct sampled _producer_sampled;
+uint32_t _producer_filtered;
 __thread struct producer_thread _producer_self = {.generation = GENERATION_NONE};
 
 static uint64_t now_ns(void)
@@ -26,7 +27,10 @@ static void nap(void)
 {
 	struct timespec t = {.tv_nsec = NAP_NS};
 
-	sys__call(SYS_nanosleep, &t, 0, 0);
+	if (__atomic_load_n(&_producer_filtered, __ATOMIC_RELAXED))
+		__builtin_ia32_pause();
+	else
+		sys__call(SYS_nanosleep, &t, 0, 0);
 }
 
 static bool is_power_of_two(uint64_t n)
@@ -95,7 +99,7 @@ static void producer__stop(struct producer *p)
 	producer__set_generation(p, GENERATION_OFF);
 }
 
-/* The collector has not read for too long. */
+/* The collector has not read for too long, or nothing can be written any more. */
 static void producer__give_up(struct producer *p)
 {
 	uint64_t never = 0, now = producer__ticks(p);
@@ -103,6 +107,12 @@ static void producer__give_up(struct producer *p)
 	__atomic_compare_exchange_n(&p->segment->gave_up_ticks, &never, now ? now : 1, false,
 				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	producer__stop(p);
+}
+
+void producer__forgo(void)
+{
+	if (producer__generation() > GENERATION_OFF)
+		producer__give_up(&_producer.p);
 }
 
 /* The ring is full. Wait until it is not, as long as the collector works, be it on other rings: they are read
@@ -302,7 +312,9 @@ static bool producer__attach_once(struct producer *p)
 		return producer__generation() > GENERATION_OFF;
 	}
 	if (producer__generation() == GENERATION_NEW) {
-		int got = producer__attach(p);
+		int got = __atomic_load_n(&_producer_filtered, __ATOMIC_RELAXED) ?
+				  -EPERM :
+				  producer__attach(p);
 
 		next = got == -EAGAIN ? GENERATION_NEW :
 		       got	      ? GENERATION_OFF :

@@ -136,7 +136,7 @@ struct ring_header {
 	uint32_t beat; /* another one each time it has looked, or has given records back */
 	uint32_t pad2[14];
 	/* By the target. */
-	uint64_t gave_up_ticks; /* when it stopped for good, because the collector did not read; 0: never */
+	uint64_t gave_up_ticks; /* when it stopped for good, because the collector did not read, or the clock went; 0: never */
 	uint64_t unslotted; /* calls of threads for which there was no slot */
 	uint64_t mapped_at, mapped_bytes; /* where it has the segment */
 	uint64_t pad3[4];

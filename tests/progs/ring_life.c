@@ -9,6 +9,9 @@
  *	fork		children by fork, of a program with threads; by vfork
  *	close		all descriptors are closed
  *	filter		a seccomp filter refuses what a tracer would want: sockets, files, memory by mmap
+ *	filter-full N	with such a filter, so many calls that a ring is full again and again
+ *	filter-fork	a child of a process with such a filter
+ *	strict		strict seccomp, under which the clock that stamps calls is forbidden, too
  *	plain		none of these
  */
 #include <linux/audit.h>
@@ -107,10 +110,24 @@ static void forks(void)
 	pthread_join(thread, NULL);
 }
 
+static void fork_one(void)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child) {
+		allocate();
+		_exit(0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || status)
+		prog__die("child");
+}
+
 static void refuse_calls(void)
 {
-	static const int refused[] = {SYS_socket, SYS_connect, SYS_openat, SYS_memfd_create,
-				      SYS_prctl,  SYS_recvmsg, SYS_sendto, SYS_gettid};
+	static const int refused[] = {SYS_socket,	SYS_connect, SYS_openat,
+				      SYS_memfd_create, SYS_prctl,   SYS_recvmsg,
+				      SYS_sendto,	SYS_gettid,  SYS_nanosleep};
 	struct sock_filter filter[2 * sizeof(refused) / sizeof(refused[0]) + 2] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
 	size_t n = 1;
@@ -150,6 +167,20 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "filter")) {
 		refuse_calls();
 		allocate();
+	} else if (!strcmp(what, "filter-full")) {
+		refuse_calls();
+		for (unsigned long i = 0; i < n; i++)
+			allocate();
+	} else if (!strcmp(what, "filter-fork")) {
+		allocate();
+		refuse_calls();
+		fork_one();
+	} else if (!strcmp(what, "strict")) {
+		allocate();
+		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
+			prog__die("seccomp");
+		allocate();
+		syscall(SYS_exit, 0);
 	} else {
 		allocate();
 	}

@@ -264,6 +264,56 @@ def a_filter_of_system_calls_does_not_matter():
 
 
 @case
+def who_waits_makes_no_call_that_a_filter_forbids():
+    """It sleeps while its ring is full: that is a call the program has not allowed itself."""
+    run = ring([prog("ring_life"), "filter-full", 1000], "--ring=4K", lossy=True)
+    # Who spins keeps a busy machine's collector away, maybe for longer than is waited: it is told then.
+    if not any("stopped handing over" in note for note in run.report["notes"]):
+        expect("calls", run.report["heap"]["by_function"]["posix_memalign"], run.result["made"])
+
+
+@case
+def a_child_under_a_filter_is_left_alone():
+    """It could not say hello and live; what it did is not known, and that is told."""
+    run = expect_life("filter-fork", processes=2)
+    expect("heard", [[a["heard"] for a in p["allocators"]] for p in run.report["processes"]],
+           [[True], [False]])
+    expect("live blocks by place", made_blocks(run, "live_blocks"), run.result["kept"])
+
+
+@case
+def a_child_without_descriptors_is_not_taken_for_idle():
+    source = tmp("narrow.c")
+    with open(source, "w") as f:
+        f.write("""#include <stdlib.h>
+            #include <sys/resource.h>
+            #include <sys/wait.h>
+            #include <unistd.h>
+            int main(void) {
+                void *volatile p;
+                setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, 3});
+                if (!fork()) {
+                    for (int i = 0; i < 100; i++)
+                        p = malloc(10);
+                    _exit(0);
+                }
+                return p && wait(NULL) < 0;
+            }""")
+    run = ring([compiled("narrow", source)])
+    expect("heard", [[a["heard"] for a in p["allocators"]] for p in run.report["processes"]],
+           [[True], [False]])
+    expect_match("the text", run.err, "1 process was not heard of after its fork")
+
+
+@case
+def strict_seccomp_takes_the_clock_away():
+    """Calls are stamped by the processor's counter: to read it would end the program."""
+    run = ring([prog("ring_life"), "strict"])
+    expect("calls before", run.report["heap"]["by_function"]["posix_memalign"], 100)
+    expect_match("the notes", "\n".join(run.report["notes"]), r"strict seccomp")
+
+
+@case
 def little_address_space_is_enough():
     run = expect_life("plain", wrap=("sh", "-c", "ulimit -v 200000; exec \"$0\" \"$@\""))
     expect("calls by place", made_blocks(run, "calls"), run.result["made"])

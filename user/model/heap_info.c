@@ -95,6 +95,7 @@ static int process__add_allocator(struct process *p, struct allocator a, size_t 
 		if (known->plane != a.plane || strncmp(known->text, a.text, HOOK_PATH_BYTES))
 			continue;
 		known->incomplete |= a.incomplete;
+		known->unheard &= a.unheard;
 		return 0;
 	}
 	a.name = a.name && a.name[0] ? strndup(a.name, max) : NULL;
@@ -125,8 +126,12 @@ int process__copy_allocators(struct process *to, const struct process *from)
 	size_t i;
 	int err = 0;
 
-	for (i = 0; i < from->nallocators && !err; i++)
-		err = process__add_allocator(to, from->allocators[i], HOOK_NAME_BYTES);
+	for (i = 0; i < from->nallocators && !err; i++) {
+		struct allocator a = from->allocators[i];
+
+		a.unheard = a.plane == PLANE_RING;
+		err = process__add_allocator(to, a, HOOK_NAME_BYTES);
+	}
 	return err;
 }
 

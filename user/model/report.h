@@ -165,6 +165,7 @@ struct allocator {
 	const char *text; /* the file; or why none was found */
 	unsigned hooks;
 	bool incomplete; /* the process had begun to run before the probes were in place */
+	bool unheard; /* its parent's, by a fork; of itself nothing was heard */
 	enum plane_kind plane; /* with a name PLANE_NONE: */
 };
 #define ALLOCATOR_SILENT \

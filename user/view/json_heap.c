@@ -150,6 +150,7 @@ void json__allocators(struct json *j, const struct process_report *p)
 						      NULL);
 		json__u64(j, "hooks", a->hooks);
 		json__bool(j, "from_start", !a->incomplete);
+		json__bool(j, "heard", a->plane != PLANE_NONE && !a->unheard);
 		json__close(j, '}');
 		if (a->plane != PLANE_NONE)
 			plane = a->plane;

@@ -55,7 +55,7 @@ static void words__faults(struct words *w, uint64_t minor, uint64_t major)
 /* Processes have mostly the same allocator: each is told once. */
 static void put_allocators(struct sink *s, const struct report *r, const struct view_opts *o)
 {
-	size_t i, k, told = 0, late = 0;
+	size_t i, k, told = 0, late = 0, unheard = 0;
 
 	for (i = 0; i < r->nprocesses && told < o->top; i++) {
 		const struct process_report *p = &r->processes[i];
@@ -88,6 +88,19 @@ static void put_allocators(struct sink *s, const struct report *r, const struct 
 			text__item(s, w.text, o->width);
 			told++;
 		}
+	}
+	for (i = 0; i < r->nprocesses; i++)
+		for (k = 0; k < r->processes[i].nallocators; k++)
+			unheard += r->processes[i].allocators[k].unheard;
+	if (unheard) {
+		struct words w = {.len = 0};
+
+		words__add(&w,
+			   "%s %s not heard of after %s fork: no call was made, or none could be handed over "
+			   "(no file descriptor left, a filter of system calls)",
+			   fmt__count(unheard).s, unheard == 1 ? "process was" : "processes were",
+			   unheard == 1 ? "its" : "their");
+		text__item(s, w.text, o->width);
 	}
 	if (late) {
 		struct words w = {.len = 0};
