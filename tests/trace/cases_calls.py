@@ -163,7 +163,7 @@ def sqlite_equals_strace():
     equal_on_a_rerun(sqlite_program())
 
 
-@case(needs=("bpf", "perf-trace", "python3", "gcc", "sqlite3"))
+@case(alone=True, needs=("bpf", "perf-trace", "python3", "gcc", "sqlite3"))
 def real_programs_equal_perf_trace_on_the_same_run():
     """Programs of one process: perf's table leaves out some that ended before others."""
     compiler = subprocess.run(["gcc", "-print-prog-name=cc1"], env=ENV, check=True,

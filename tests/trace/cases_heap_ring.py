@@ -81,7 +81,7 @@ def blocks_freed_by_other_threads():
     expect("blocks freed", calls["free"], calls["malloc"] + calls["calloc"] - heap["live_blocks"])
 
 
-@case
+@case(alone=True)
 def rings_that_are_full_make_the_program_wait():
     run = ring([prog("heap_churn"), 4, 20000], "--ring=4K")
     heap, own = run.report["heap"], run.result
@@ -89,7 +89,7 @@ def rings_that_are_full_make_the_program_wait():
     expect("live blocks", heap["live_blocks"], own["blocks"] + heap["calls"]["calloc"])
 
 
-@case
+@case(alone=True)
 def rings_that_are_full_lose_and_say_so():
     run = ring([prog("heap_churn"), 4, 50000], "--ring=4K", "--on-overrun=drop", lossy=True)
     events, heap = run.report["events"], run.report["heap"]
@@ -137,7 +137,7 @@ def the_program_survives_memtrace():
                open("/proc/%d/stat" % pid).read().rpartition(")")[2].split()[0] == "Z")
 
 
-@case
+@case(alone=True)
 def the_program_does_not_wait_for_a_stopped_memtrace():
     proc, pid = busy("--ring=64K")
     proc.signal(signal.SIGSTOP)

@@ -7,7 +7,7 @@ from harness import (Target, Tracer, attach, case, expect, expect_at_least, expe
                      expect_true, launch, prog)
 
 
-@case(timeout=180)
+@case(alone=True, timeout=180)
 def storm_of_four_gib_loses_nothing():
     """As many threads as cores, 4 GiB touched in all, by 64 MiB chunks."""
     run = attach("fault_storm", 4096)
@@ -19,7 +19,7 @@ def storm_of_four_gib_loses_nothing():
     expect("munmap calls", run.report["kernel"]["munmap"]["calls"], run.result["maps"])
 
 
-@case(timeout=120)
+@case(alone=True, timeout=120)
 def storm_of_calls_loses_nothing():
     run = attach("calls_threads", 8, 20000, results=8)
     expect_at_least("mmap calls", run.report["kernel"]["mmap"]["calls"], 8 * 20000)

@@ -17,7 +17,7 @@ from harness import (CALLS, ENV, MEMTRACE, PAGE, PATIENCE, Failure, Proc, Target
 from strace import strace
 
 
-@case
+@case(alone=True)
 def busy_program_is_in_the_table():
     target = Target("fault_heap", 3000)
     run = observe(target, "-a")
@@ -31,14 +31,14 @@ def busy_program_is_in_the_table():
     expect("the target's status", target.finish(), 0)
 
 
-@case
+@case(alone=True)
 def machine_counts_of_a_program_are_its_own():
     target = Target("calls_six")
     run = observe(target, "-a")
     expect_own_counts(process_of(run.report, target.pid)["kernel"], run.result)
 
 
-@case
+@case(alone=True)
 def machine_bytes_are_those_of_the_exact_mode():
     """Of a mapping of huge pages, too, which is longer than it was asked to be."""
     exact = attach("calls_odd").report["kernel"]
@@ -50,7 +50,7 @@ def machine_bytes_are_those_of_the_exact_mode():
     target.finish()
 
 
-@case
+@case(alone=True)
 def a_new_name_is_in_the_table():
     target = Target("task_rename", "second name")
     run = observe(target, "-a")
@@ -58,7 +58,7 @@ def a_new_name_is_in_the_table():
     target.finish()
 
 
-@case(needs=("bpf", "strace"))
+@case(alone=True, needs=("bpf", "strace"))
 def machine_counts_of_a_program_started_meanwhile():
     traced = strace([prog("calls_six")])["counts"]
     tracer = Tracer("-a")
@@ -74,7 +74,7 @@ def machine_counts_of_a_program_started_meanwhile():
         expect("%s failed" % name, process["kernel"][name]["failed"], traced[name]["failed"])
 
 
-@case
+@case(alone=True)
 def machine_is_bounded_by_time():
     begin = time.monotonic()
     proc = Proc([MEMTRACE, "-a", "-d", "1", "--json=" + tmp("r.json")])
@@ -84,7 +84,7 @@ def machine_is_bounded_by_time():
     expect_match("totals", proc.out.text(), r"(?i)total")
 
 
-@case
+@case(alone=True)
 def machine_storm_is_counted_whole():
     target = Target("fault_storm", 1024)
     run = observe(target, "-a")
@@ -108,14 +108,14 @@ def expect_drill_down(target, *filter):
     expect("the target's status", target.finish(), 0)
 
 
-@case
+@case(alone=True)
 def drill_down_by_name():
     path = tmp("drill_me")
     shutil.copy(prog("fault_heap"), path)
     expect_drill_down(Target(path, 100), "--comm", "drill_me")
 
 
-@case
+@case(alone=True)
 def a_drill_down_knows_the_end_of_one_that_took_another_name():
     path = tmp("drill_me")
     shutil.copy(prog("task_rename"), path)
@@ -130,7 +130,7 @@ def a_drill_down_knows_the_end_of_one_that_took_another_name():
     expect("exit status", process["exit_status"], 0)
 
 
-@case(needs=("bpf", "cgroup2"))
+@case(alone=True, needs=("bpf", "cgroup2"))
 def drill_down_by_cgroup():
     group = os.path.join(cgroup_root(), "memtrace-test-%d" % os.getpid())
     os.mkdir(group)
@@ -143,7 +143,7 @@ def drill_down_by_cgroup():
         wait_until("the group to be empty", lambda: removed(group))
 
 
-@case
+@case(alone=True)
 def cgroup_that_is_none():
     proc = Proc([MEMTRACE, "-a", "-d", "1", "--cgroup", tmp("none")])
     status = proc.finish()
@@ -151,7 +151,7 @@ def cgroup_that_is_none():
     expect_match("message", proc.err.text(), r"^memtrace: .*none")
 
 
-@case
+@case(alone=True)
 def machine_table_repeats():
     target = Target("task_spin", 8)
     target.say()

@@ -31,7 +31,7 @@ def expect_sampled(heap, own):
         expect(key, heap[key], None)
 
 
-@case
+@case(alone=True)
 def a_program_that_was_there_and_one_that_comes():
     old = Target("heap_sample", 2)
     tracer = Tracer("-a", "--sample", MEAN, "--buffer=64M")
@@ -62,7 +62,7 @@ def a_program_that_was_there_and_one_that_comes():
     new.finish()
 
 
-@case
+@case(alone=True)
 def an_allocator_of_another_make():
     """jemalloc's operator new has no return probe: other probes, which have to be there as well."""
     target = Target("heap_sample", 2, env={"LD_PRELOAD": library("libjemalloc.so.2")})
@@ -75,7 +75,7 @@ def an_allocator_of_another_make():
     expect("the target's status", target.finish(), 0)
 
 
-@case
+@case(alone=True)
 def blocks_go_with_an_image():
     """What a process had at its exec, and had not freed, does not live."""
     tracer = Tracer("-a", "--heap=uprobe")
@@ -93,7 +93,7 @@ def blocks_go_with_an_image():
     expect("status", proc.finish(), 0)
 
 
-@case
+@case(alone=True)
 def without_a_sample_size_there_is_none():
     run = memtrace("-a", "-d", "1", "--json=" + tmp("r.json"))
     expect("status", run.status, 0)

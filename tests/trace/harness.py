@@ -54,14 +54,17 @@ class Skip(Exception):
 CASES = []
 
 
-def case(function=None, *, needs=("bpf",), timeout=60):
-    """Declare a case: the capabilities it needs, its time limit in seconds."""
+def case(function=None, *, needs=("bpf",), timeout=60, alone=False):
+    """Declare a case: the capabilities it needs, its time limit in seconds. Alone: no other case may run
+    beside it, because it looks at the whole machine, is about time, or fills what memtrace has to empty
+    in time."""
     if function is None:
-        return functools.partial(case, needs=needs, timeout=timeout)
+        return functools.partial(case, needs=needs, timeout=timeout, alone=alone)
     group = function.__module__.replace("cases_", "")
     function.case_name = "%s.%s" % (group, function.__name__)
     function.needs = needs
     function.timeout = timeout * SLOWER
+    function.alone = alone
     CASES.append(function)
     return function
 
