@@ -278,8 +278,7 @@ def cases(preload, full):
     ]
     if full:
         work += [("python3: " + module, functools.partial(python_suite, [module])) for module in (
-            "test_threading", "test_gc", "test_io", "test_multiprocessing_fork", "test_sqlite3",
-            "test_zlib", "test_decimal", "test_pickle", "test_subprocess", "test_thread",
+            "test_threading", "test_gc", "test_io", "test_multiprocessing_fork", "test_zlib", "test_decimal", "test_pickle", "test_subprocess", "test_thread",
             "test_concurrent_futures", "test_asyncio", "test_unicode", "test_dict", "test_set")]
     return [("real " + name, functools.partial(in_directory, function, preload))
             for name, function in work]
