@@ -108,10 +108,11 @@ static inline void delete_by(enum next_index which, unsigned op, void *p, size_t
 	call__end(t);
 }
 
-#define NEW(symbol, name, op, align)                               \
-	AGENT_PUBLIC void *symbol(size_t size, size_t b, size_t c) \
-	{                                                          \
-		return new_by(NEXT_##name, op, size, b, c, align); \
+/* A check takes "void *" for a product. */
+#define NEW(symbol, name, op, align)                                                                 \
+	AGENT_PUBLIC void *symbol(size_t size, size_t b, size_t c) /* NOLINT(*-macro-parentheses) */ \
+	{                                                                                            \
+		return new_by(NEXT_##name, op, size, b, c, align);                                   \
 	}
 #define DELETE(symbol, name, op, size, align)                     \
 	AGENT_PUBLIC void symbol(void *p, size_t b, size_t c)     \

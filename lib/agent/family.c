@@ -24,7 +24,7 @@ typedef void sdallocx_fn(void *, size_t, int);
 
 /* The names as others see them: the compiler knows what malloc is, and would make calls of it. */
 #define EXPORT(name) \
-	__typeof__(agent_##name) name __attribute__((alias("agent_" #name))) AGENT_PUBLIC
+	__typeof__(agent_##name)(name) __attribute__((alias("agent_" #name))) AGENT_PUBLIC
 
 static unsigned log2_of(size_t align)
 {
@@ -64,21 +64,21 @@ static unsigned failed(const void *p, size_t size)
 	TELL(op, size, NULL, call, call__made(t, op, made, size, failed(made, size) | (low)))
 
 /* A call that frees p. size: as the caller says it, 0: it does not. */
-#define TELL_FREED(op, p, size, low, call)                                               \
-	do {                                                                             \
-		struct producer_thread *t = producer__self();                            \
-		enum call_way way = p ? call__begin(t, FRAME(), op, 0, p) : CALL_UNSEEN; \
-                                                                                         \
-		if (way != CALL_TOLD) {                                                  \
-			call;                                                            \
-			call__ended(t, way);                                             \
-			return;                                                          \
-		}                                                                        \
-		call__freed(t, op, p, size, low);                                        \
-		call__enter(t);                                                          \
-		call;                                                                    \
-		call__leave(t);                                                          \
-		call__end(t);                                                            \
+#define TELL_FREED(op, p, size, low, call)                                                 \
+	do {                                                                               \
+		struct producer_thread *t = producer__self();                              \
+		enum call_way way = (p) ? call__begin(t, FRAME(), op, 0, p) : CALL_UNSEEN; \
+                                                                                           \
+		if (way != CALL_TOLD) {                                                    \
+			call;                                                              \
+			call__ended(t, way);                                               \
+			return;                                                            \
+		}                                                                          \
+		call__freed(t, op, p, size, low);                                          \
+		call__enter(t);                                                            \
+		call;                                                                      \
+		call__leave(t);                                                            \
+		call__end(t);                                                              \
 	} while (0)
 
 /* The rest of what may pass: it is not to save registers for that. */

@@ -60,7 +60,7 @@ static inline void *new (size_t size, size_t alignment)
 }
 
 /* In a static program nobody but the linker could say where the next function of a name is. */
-__attribute__((weak)) extern void *dlsym(void *handle, const char *name);
+#pragma weak dlsym
 
 /* The C++ library's own form of that name, if its handler has to be asked. */
 static MT_COLD void *nothrow_of_library(const char *name)

@@ -73,7 +73,7 @@ int _mt_mutant;
 static void beside(void *start, size_t bytes, bool is_break)
 {
 	if (MUTANT(EXTRA_MMAP) && !is_break)
-		mmap(NULL, _mt_os_page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		(void)mmap(NULL, _mt_os_page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (MUTANT(EXTRA_MPROTECT) && is_break)
 		mprotect(start, bytes, PROT_READ | PROT_WRITE);
 	if (MUTANT(EXTRA_ASK) && !is_break)
