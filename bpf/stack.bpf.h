@@ -17,6 +17,8 @@
  * other tables (.debug_frame) to say if the function really had pushed nothing.
  *
  * A return address that a uretprobe has replaced is looked up where the kernel keeps it.
+ *
+ * A walk like one of the thread's last is not made again, see walker__again().
  */
 #ifndef MEMTRACE_STACK_BPF_H
 #define MEMTRACE_STACK_BPF_H
@@ -34,11 +36,30 @@
 #define NO_PAGE 1
 #define NOT_SAVED 0
 #define SAVED_NOWHERE 1 /* no word lies there */
+#define FETCHED 2 /* from where it was saved: bp or bx is right, but is not the register's */
+#define PAST_WALKS 4 /* a power of two */
+#define PAST_WORDS 32 /* a power of two; a walk that reads as many or more is not kept */
 
 struct known_rule {
 	__u64 at;
 	__u32 rule;
 	__u32 stamp; /* of the address space and code_generation that it holds for */
+};
+
+/* A walk that came to its end, and all that it was found by beside the words that it read. */
+struct past_walk {
+	__u64 ip, sp;
+	__u64 bp, bx; /* if they were used */
+	__u64 wanted;
+	__u64 generation; /* code_generation */
+	__u64 id; /* of the stack; 0: none is kept here */
+	__u64 found; /* as in struct walker */
+	__u32 words; /* so many */
+	__u16 by_bp, by_bx; /* 1: the register was used */
+};
+
+struct past_word {
+	__u64 at, value;
 };
 
 /* What the walks of a thread keep; made at the first one. */
@@ -68,10 +89,17 @@ struct walker {
 	__u32 n; /* frames so far */
 	__u32 flags; /* STACK_*, of the record */
 	__u32 slot; /* scratch: of `rules` */
+	__u64 generation; /* code_generation, as it was when the walk began */
+	__u32 unsure; /* 1: more than registers, words and lasting rules has been looked at */
+	__u16 by_bp, by_bx; /* 1: what was in the register has been used */
+	__u32 words; /* where the next word that is read is kept in past_word */
+	__u32 turn; /* which of `past` is the next to be made use of */
 	/* What a loop meets again and again, each where its low bits say. */
 	__u64 known_leaf[RECENT]; /* words that were found to follow a call */
 	__u64 known_stack[RECENT]; /* stack ids that have been sent */
 	struct known_rule rules[RULES];
+	struct past_walk past[PAST_WALKS];
+	struct past_word past_word[PAST_WALKS * PAST_WORDS];
 	struct rec_stack stack; /* of the walk, and to be sent */
 	__u8 window[STACK_WINDOW];
 };
@@ -165,8 +193,16 @@ __noinline int walker__turn_page(struct walker *w, __u64 page)
 	return 0;
 }
 
+static __always_inline void walker__read_anew(struct walker *w)
+{
+	w->window_bytes = 0;
+	w->page = NO_PAGE;
+	w->page_at = 0;
+	w->moved = 0;
+}
+
 /* Read the word at addr. 0, or -1: there is none. */
-static __always_inline int walker__word(struct walker *w, __u64 addr, __u64 *word)
+static __always_inline int walker__read(struct walker *w, __u64 addr, __u64 *word)
 {
 	__u64 off = addr - w->window_at, value;
 	__u32 bytes;
@@ -206,6 +242,24 @@ static __always_inline int walker__word(struct walker *w, __u64 addr, __u64 *wor
 	return 0;
 }
 
+/* Read a word, and keep it: the walk goes by it. The last place for one of a walk is never left. */
+static __always_inline int walker__word(struct walker *w, __u64 addr, __u64 *word)
+{
+	struct past_word *p;
+	__u32 i = w->words;
+
+	if (walker__read(w, addr, word))
+		return -1;
+	barrier_var(i);
+	if (i >= PAST_WALKS * PAST_WORDS)
+		return -1;
+	p = &w->past_word[i];
+	p->at = addr;
+	p->value = *word;
+	w->words = i + ((i & (PAST_WORDS - 1)) != PAST_WORDS - 1);
+	return 0;
+}
+
 /* The rule for the code that the walk stands in. */
 static __always_inline __u32 walker__rule(struct walker *w)
 {
@@ -221,8 +275,10 @@ static __always_inline __u32 walker__rule(struct walker *w)
 		return k->rule;
 	rule = unwind__look_up(at, w->image);
 	/* What may be otherwise the next time is not kept. */
-	if (rule == UNWIND_RULE_OF(UNWIND_UNKNOWN, UNKNOWN_BUSY, 0, 0))
+	if (rule == UNWIND_RULE_OF(UNWIND_UNKNOWN, UNKNOWN_BUSY, 0, 0)) {
+		w->unsure = 1;
 		return rule;
+	}
 	k->at = at;
 	k->rule = rule;
 	k->stamp = w->stamp;
@@ -246,21 +302,29 @@ static __always_inline __u64 task__real_return(__u64 instance, __u64 slot)
 /* rbp is needed: fetch it from where it has been saved. */
 static __always_inline int walker__need_bp(struct walker *w)
 {
-	if (w->bp_at == NOT_SAVED)
+	if (w->bp_at == FETCHED)
 		return 0;
+	if (w->bp_at == NOT_SAVED) {
+		w->by_bp = 1;
+		return 0;
+	}
 	if (walker__word(w, w->bp_at, &w->bp))
 		return -1;
-	w->bp_at = NOT_SAVED;
+	w->bp_at = FETCHED;
 	return 0;
 }
 
 static __always_inline int walker__need_bx(struct walker *w)
 {
-	if (w->bx_at == NOT_SAVED)
+	if (w->bx_at == FETCHED)
 		return 0;
+	if (w->bx_at == NOT_SAVED) {
+		w->by_bx = 1;
+		return 0;
+	}
 	if (walker__word(w, w->bx_at, &w->bx))
 		return -1;
-	w->bx_at = NOT_SAVED;
+	w->bx_at = FETCHED;
 	return 0;
 }
 
@@ -280,7 +344,7 @@ static __always_inline long walker__by_frame(struct walker *w, __u64 fp, __u64 *
 		return walker__end(w, STACK_BROKEN);
 	if (walker__word(w, fp, &w->bp) || walker__word(w, fp + 8, ip))
 		return walker__end(w, STACK_BROKEN);
-	w->bp_at = NOT_SAVED;
+	w->bp_at = FETCHED;
 	w->bx_at = SAVED_NOWHERE;
 	*sp = fp + 16;
 	/* A frame pointer that leads on without a return address was none. */
@@ -446,10 +510,10 @@ static __always_inline void walker__stand(struct walker *w, __u64 wanted, __u32 
 	w->bx = w->from_bx;
 	w->bx_at = NOT_SAVED;
 	w->behind = 0;
-	w->window_bytes = 0;
-	w->page = NO_PAGE;
-	w->page_at = 0;
-	w->moved = 0;
+	w->unsure = 0;
+	w->by_bp = w->by_bx = 0;
+	w->words = (w->turn & (PAST_WALKS - 1)) * PAST_WORDS;
+	walker__read_anew(w);
 	w->n = zero + 1;
 	w->flags = STACK_TRUNCATED | STACK_CHECKED;
 	w->stack.leaf_word = 0;
@@ -462,33 +526,112 @@ __noinline int walker__walk(struct walker *w, __u64 wanted, __u32 zero)
 {
 	struct walker *on = w;
 	__u64 word = 0;
-	__u32 first, unread;
+	__u32 first;
 	int i;
 
 	if (!w)
 		return 0;
 	walker__stand(w, wanted, zero);
-	/*
-	 * A function that has made room and touched none of it yet stands where no page is. Its
-	 * caller's frame is there all the same, and so is what leads to it.
-	 */
-	unread = walker__word(w, w->sp & ~7ULL, &word) != 0;
 	first = walker__rule(w);
-	if (!unread && UNWIND_BASE(first) == UNWIND_SPECIAL &&
+	if (UNWIND_BASE(first) == UNWIND_SPECIAL &&
 	    (UNWIND_KIND(first) == UNWIND_FRAME || UNWIND_KIND(first) == UNWIND_UNKNOWN)) {
-		w->stack.leaf_word = walker__leaf_word(w, w->ip, word);
-		w->hash = hash__mix(w->hash, w->stack.leaf_word);
+		w->unsure = 1; /* of code, which is not compared */
+		if (!walker__read(w, w->sp & ~7ULL, &word)) {
+			w->stack.leaf_word = walker__leaf_word(w, w->ip, word);
+			w->hash = hash__mix(w->hash, w->stack.leaf_word);
+		}
 	}
 	for (i = 0; i < STACK_QUICK_FRAMES; i++)
 		if (walker__step(w))
 			goto end;
 	bpf_loop(STACK_FRAMES, walker__turn, &on, 0);
 end:
-	if (unread && w->n == 1 && w->flags & STACK_BROKEN)
+	/*
+	 * A function that has made room and touched none of it yet stands where no page is. Its
+	 * caller's frame is there all the same, and so is what leads to it.
+	 */
+	if (w->n == 1 && w->flags & STACK_BROKEN && walker__read(w, w->from_sp & ~7ULL, &word))
 		w->flags = STACK_UNREADABLE;
 	if (cfg_direct)
 		walker__turn_page(w, NO_PAGE);
 	return 0;
+}
+
+/*
+ * Walks that are made again
+ *
+ * Where a walk leads is decided by the registers it begins with, the rules of the code it meets, the words
+ * it reads, and `wanted`. If all of these are what they were for an earlier one, so is what it finds. Rules are
+ * the same as long as code_generation is. So the words are read in the same way, without looking
+ * rules up. Kept are walks that reached the end; not those that looked at code or at what a uretprobe keeps, or
+ * that had to do without a table for once.
+ */
+
+/* Whether the words that past[i] went by are what they were. */
+__noinline int walker__same_words(struct walker *w, __u32 i)
+{
+	__u32 from = (i & (PAST_WALKS - 1)) * PAST_WORDS, n, k;
+	struct past_word *p;
+	__u64 word = 0;
+
+	if (!w)
+		return 0;
+	n = w->past[i & (PAST_WALKS - 1)].words;
+	for (k = 0; k < PAST_WORDS && k < n; k++) {
+		p = &w->past_word[from + k];
+		if (walker__read(w, p->at, &word) || word != p->value)
+			return 0;
+	}
+	return 1;
+}
+
+/* The stack's id and w->found without a walk, 0: there has to be one. */
+__noinline __u64 walker__again(struct walker *w, __u64 wanted)
+{
+	struct past_walk *p;
+	__u32 i;
+
+	if (!w || w->returns)
+		return 0;
+	walker__read_anew(w);
+	for (i = 0; i < PAST_WALKS; i++) {
+		p = &w->past[i];
+		if (p->ip != w->from_ip || p->sp != w->from_sp || !p->id ||
+		    p->generation != w->generation || p->wanted != wanted ||
+		    (p->by_bp && p->bp != w->from_bp) || (p->by_bx && p->bx != w->from_bx) ||
+		    p->id != w->known_stack[p->id & (RECENT - 1)] || !walker__same_words(w, i))
+			continue;
+		if (cfg_direct)
+			walker__turn_page(w, NO_PAGE);
+		if (w->moved)
+			return 0;
+		w->found = p->found;
+		return p->id;
+	}
+	return 0;
+}
+
+/* Keep the walk that has been done, which led to this stack, if it can be. */
+static __always_inline void walker__keep(struct walker *w, __u64 id)
+{
+	__u32 i = w->turn & (PAST_WALKS - 1), words = w->words - i * PAST_WORDS;
+	struct past_walk *p = &w->past[i];
+
+	p->id = 0;
+	if (w->returns || w->unsure || w->flags & STACK_INCOMPLETE || words >= PAST_WORDS - 1)
+		return;
+	p->ip = w->from_ip;
+	p->sp = w->from_sp;
+	p->bp = w->from_bp;
+	p->bx = w->from_bx;
+	p->by_bp = w->by_bp;
+	p->by_bx = w->by_bx;
+	p->wanted = w->wanted;
+	p->generation = w->generation;
+	p->found = w->found;
+	p->words = words;
+	p->id = id;
+	w->turn++;
 }
 
 static __always_inline struct walker *walker__of(struct task_struct *t)
@@ -506,6 +649,7 @@ static __always_inline void walker__begin(struct walker *w, struct task_struct *
 	struct uprobe_task *utask = t->utask;
 	struct mm_struct *mm = t->mm;
 	__u64 image = 0;
+	int i;
 
 	/* Through memory, the verifier takes it for a number. */
 	*(volatile __u64 *)&w->mm = (__u64)mm;
@@ -519,9 +663,12 @@ static __always_inline void walker__begin(struct walker *w, struct task_struct *
 		w->start_code = mm ? mm->start_code : 0;
 		w->end_code = mm ? mm->end_code : 0;
 		__builtin_memset(w->known_leaf, 0, sizeof(w->known_leaf)); /* of the old image's code */
+		for (i = 0; i < PAST_WALKS; i++)
+			w->past[i].id = 0;
 	}
 	w->returns = utask ? (__u64)utask->return_instances : 0;
-	w->stamp = hash__mix(image, code_generation);
+	w->generation = code_generation;
+	w->stamp = hash__mix(image, w->generation);
 	w->tables = direct__tables(mm, &w->tables);
 	w->from_ip = ip;
 	w->from_sp = sp;
@@ -543,12 +690,17 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 					 __u64 ip, __u64 sp, __u64 fp)
 {
 	struct walker *w = walker__of(t);
-	__u64 wanted = s->heap.start_ns && COOKIE_NO_END(s->heap.cookie) ? s->heap.sp : 0;
+	__u64 wanted = s->heap.start_ns && COOKIE_NO_END(s->heap.cookie) ? s->heap.sp : 0, id;
 
 	s->heap_frame = 0;
 	if (!w)
 		return 0;
 	walker__begin(w, t, ip, sp, fp);
+	id = walker__again(w, wanted);
+	if (id) {
+		s->heap_frame = w->found;
+		return id;
+	}
 	walker__walk(w, wanted, s->zero);
 	if (cfg_direct && w->moved) {
 		w->tables = 0;
@@ -557,7 +709,9 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 	s->heap_frame = w->found;
 	if (!w->found && w->flags & STACK_INCOMPLETE && w->sp <= wanted)
 		s->heap_frame = FRAME_UNKNOWN;
-	return walker__publish(w, t, ring);
+	id = walker__publish(w, t, ring);
+	walker__keep(w, id);
+	return id;
 }
 
 #endif /* MEMTRACE_STACK_BPF_H */

@@ -131,19 +131,25 @@ def each_event_in_its_call_with_threads():
     expect_joined(4)
 
 
-def expect_marks_in_stream(*command):
+def expect_marks_in_stream(least, *command):
     """Line by line: those made in the allocator are part of a call, no others are."""
     run = memtrace("--stream", *command)
     marks = re.findall(r"^.*?\] ( *)madvise\(0x([1-5])([0-9a-f]{8})000, 0,", run.out + run.err, re.M)
     inside = {"1": True, "2": True, "3": False, "4": False, "5": False}
-    expect_at_least("marks", len(marks), 10000)
+    expect_at_least("marks", len(marks), least)
     wrong = [m for m in marks if bool(m[0]) != inside[m[1]]]
     expect("marks in the wrong place", wrong, [])
 
 
 @case
 def marks_are_inside_what_made_them():
-    expect_marks_in_stream("--", prog("heap_join"), 2)
+    expect_marks_in_stream(10000, "--", prog("heap_join"), 2)
+
+
+@case
+def a_free_of_nothing_with_the_stack_of_a_free():
+    """It is no call, though what it does comes from where the other's does."""
+    expect_marks_in_stream(6000, "--", prog("heap_null"))
 
 
 @case

@@ -144,7 +144,7 @@ def a_call_s_kernel_events_are_indented_under_it():
 
 @case
 def marks_are_inside_what_made_them():
-    expect_marks_in_stream(RING, "--", compiled_join(), 2)
+    expect_marks_in_stream(10000, RING, "--", compiled_join(), 2)
 
 
 @case
