@@ -18,6 +18,7 @@
 
 #define MAP_ANONYMOUS 0x20
 #define MAP_FIXED 0x10
+#define MREMAP_FIXED 2
 
 #define COMPAT_OLD_MMAP 90
 #define RT_SIGRETURN 15
@@ -130,11 +131,30 @@ static __always_inline void call__args(struct rec_call *r, struct pt_regs *regs)
 	r->arg[5] = regs->r9;
 }
 
+static long vma__there(struct task_struct *t, struct vm_area_struct *vma, void *unused)
+{
+	return 0;
+}
+
+/* A call that failed half way: before Linux 6.17 an mremap to a fixed place unmaps what is there,
+ * and then looks whether it can move anything. What it says why does not tell, the place does. */
+static __always_inline void call__failed(struct task_struct *t, struct rec_call *r)
+{
+	if (r->h.kind != REC_MREMAP || !(r->arg[3] & MREMAP_FIXED))
+		return;
+	if (bpf_find_vma(t, r->arg[4], vma__there, NULL, 0) != -2 /* ENOENT */)
+		return;
+	r->h.flags |= CALL_CLEARED;
+	code__forget(t, r->arg[4], r->arg[2]);
+}
+
 /* What was known of code where the call has changed the mappings. */
 static __always_inline void call__forget_code(struct task_struct *t, struct rec_call *r)
 {
-	if ((unsigned long)r->ret >= (unsigned long)-MAX_ERRNO)
+	if ((unsigned long)r->ret >= (unsigned long)-MAX_ERRNO) {
+		call__failed(t, r);
 		return;
+	}
 	if (r->h.kind == REC_MUNMAP || r->h.kind == REC_MREMAP)
 		code__forget(t, r->arg[0], r->arg[1]);
 	else if (r->h.kind == REC_MMAP && r->arg[3] & MAP_FIXED)

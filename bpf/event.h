@@ -71,6 +71,7 @@ enum rec_kind {
 
 /* rec.flags of REC_BRK .. REC_MPROTECT */
 #define CALL_COMPAT (1 << 0) /* made through the 32-bit system call table */
+#define CALL_CLEARED (1 << 1) /* of an mremap that failed: nothing is where it was to move to */
 
 struct rec {
 	__u16 kind; /* enum rec_kind */

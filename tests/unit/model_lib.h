@@ -56,7 +56,7 @@ struct call {
 	unsigned kind, pid; /* pid 0: PID */
 	int64_t ret;
 	uint64_t arg[6], old_brk, stack, ip, began_ago; /* ip 0: TEXT */
-	unsigned populated;
+	unsigned populated, flags;
 };
 
 static inline void call(struct call c)
@@ -64,6 +64,7 @@ static inline void call(struct call c)
 	struct rec_call r = {.h = head(c.kind, c.pid ? c.pid : PID), .ret = c.ret};
 
 	r.h.aux = c.populated;
+	r.h.flags = c.flags;
 	r.start_ns = r.h.ts_ns - (c.began_ago ? c.began_ago : 100);
 	memcpy(r.arg, c.arg, sizeof(r.arg));
 	r.old_brk = c.old_brk;

@@ -318,6 +318,28 @@ static void mprotect_may_fail_half_way(void **state)
 	assert_int_equal(model__find(m, PID, MMAP + PAGE)->prot, PROT_NONE);
 }
 
+/* It has cleared the place that it was to move to, where the kernel side has seen so. */
+static void mremap_may_fail_half_way(void **state)
+{
+	const uint64_t to = MMAP + 20 * PAGE;
+
+	(void)state;
+	mmap_call(MMAP, 4 * PAGE, RW, ANON);
+	mmap_call(to, 4 * PAGE, RW, ANON);
+	CALL(.kind = REC_MREMAP, .ret = -EFAULT,
+	     .arg = {MMAP, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to});
+	MAPPINGS(PID, MMAP, MMAP + 4 * PAGE, to, to + 4 * PAGE);
+	CALL(.kind = REC_MREMAP, .flags = CALL_CLEARED, .ret = -EFAULT,
+	     .arg = {MMAP, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to});
+	MAPPINGS(PID, MMAP, MMAP + 4 * PAGE, to + 2 * PAGE, to + 4 * PAGE);
+	assert_int_equal(m->mapped_bytes, 6 * PAGE);
+	/* Nothing was at the first page before, so it tells nothing of the third. */
+	CALL(.kind = REC_MREMAP, .flags = CALL_CLEARED, .ret = -EFAULT,
+	     .arg = {MMAP, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to});
+	MAPPINGS(PID, MMAP, MMAP + 4 * PAGE, to + 2 * PAGE, to + 4 * PAGE);
+	assert_int_equal(stats(CALL_MREMAP)->failed, 3);
+}
+
 static void huge_pages_are_mapped_whole(void **state)
 {
 	(void)state;
@@ -429,6 +451,7 @@ int main(void)
 		TEST(mremap_to_a_fixed_place_replaces),
 		TEST(mprotect_splits_and_joins),
 		TEST(mprotect_may_fail_half_way),
+		TEST(mremap_may_fail_half_way),
 		TEST(huge_pages_are_mapped_whole),
 		TEST(madvise_only_counts),
 		TEST(time_and_populated_faults_are_summed),

@@ -142,12 +142,19 @@ static int call__mremap(struct process *p, const struct rec_call *c, struct call
 
 /*
  * A call that failed half way: mprotect(2) goes from mapping to mapping, and what it has changed
- * stays when it comes to a gap.
+ * stays when it comes to a gap. An mremap(2) may have cleared the place that it was to move to.
  */
 static int call__partial(struct process *p, const struct rec_call *c)
 {
 	uint64_t end = c->arg[0] + page_up(c->arg[1]), gap;
 
+	if (c->h.kind == REC_MREMAP && c->h.flags & CALL_CLEARED) {
+		end = c->arg[4] + page_up(c->arg[2]);
+		/* It tells of the first page: where none was, nothing is known of the others. */
+		if (end <= c->arg[4] || space__gap(&p->space, c->arg[4], end) == c->arg[4])
+			return 0;
+		return space__unmap(&p->space, c->arg[4], end, c->start_ns);
+	}
 	if (c->h.kind != REC_MPROTECT || c->ret != -ENOMEM)
 		return 0;
 	gap = space__gap(&p->space, c->arg[0], end);
@@ -230,8 +237,8 @@ int model__call(struct model *m, struct process *p, const struct rec_call *c)
 		err = call__partial(p, c);
 	} else {
 		err = call__effect(p, c, s, place, agents);
-		model__account(m, p);
 	}
+	model__account(m, p);
 	err = err ?: model__change_lenders(m, p, c, agents);
 	if (!call__failed(c))
 		model__sample_mapped(m, c->h.ts_ns);
