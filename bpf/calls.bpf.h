@@ -82,7 +82,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 	s = thread__current(t);
 	if (!s)
 		return 0;
-	mm = t->mm; /* once, and here: each look at a pointer takes newer verifiers a millisecond */
+	mm = POINTER(t, mm);
 	s->call_mm = (__u64)mm;
 	if (nr == RT_SIGRETURN && s->heap_signals)
 		s->heap_signals--;

@@ -27,17 +27,13 @@
 #define PTE_BEYOND 0xfc00000000000ULL /* no memory is so high: bits of encryption */
 #define LARGE_BYTES (1ULL << 21)
 
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-
 const volatile __u32 cfg_direct; /* the kernel has it */
 __u64 direct_base; /* where the mapping begins; 0: not known */
 __u32 direct_five; /* page tables have five levels */
 
 static __always_inline __u64 direct__load(__u64 at)
 {
-	struct pt_regs *w = bpf_rdonly_cast((void *)at, bpf_core_type_id_kernel(struct pt_regs));
-
-	return w->r15; /* the first word */
+	return kernel__load((void *)at);
 }
 
 /* The entry for addr in a table; 0: none that leads to memory. */
@@ -91,7 +87,7 @@ static __always_inline __u64 direct__tables(struct mm_struct *mm, __u64 *place)
 {
 	if (!cfg_direct || !direct_base || !mm)
 		return 0;
-	*(volatile __u64 *)place = (__u64)mm->pgd;
+	*(volatile __u64 *)place = ADDRESS(mm, pgd);
 	return *(volatile __u64 *)place;
 }
 
@@ -99,7 +95,7 @@ static __always_inline __u64 direct__tables(struct mm_struct *mm, __u64 *place)
 static __always_inline int direct__word(struct thread_state *s, struct task_struct *t, __u64 addr,
 					__u64 *word)
 {
-	__u64 pgd = addr & 7 ? 0 : direct__tables(t->mm, &s->tables), page;
+	__u64 pgd = addr & 7 ? 0 : direct__tables(POINTER(t, mm), &s->tables), page;
 
 	if (cfg_direct && pgd) {
 		page = direct__find(pgd, addr);
@@ -160,7 +156,7 @@ int direct_search(void *ctx)
 
 	if (!cfg_direct || !mm)
 		return 0;
-	*(volatile __u64 *)&direct_sample_tables = (__u64)mm->pgd;
+	*(volatile __u64 *)&direct_sample_tables = ADDRESS(mm, pgd);
 	base = *(volatile __u64 *)&direct_sample_tables & ~((1ULL << 30) - 1);
 	bpf_loop(DIRECT_TRIES, direct__try, &base, 0);
 	return 0;

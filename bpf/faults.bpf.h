@@ -134,7 +134,7 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 		sp = user->sp;
 		fp = user->bp;
 		/* In an exec the registers are still the old image's, the stack is gone. */
-		if (s->call_mm != (__u64)t->mm)
+		if (s->call_mm != ADDRESS(t, mm))
 			ip = 0;
 	}
 	ring = ring__get();

@@ -12,7 +12,7 @@ static __always_inline struct thread_state *thread__mark(struct task_struct *t)
 
 	s = bpf_task_storage_get(&threads, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (s) {
-		s->call_mm = (__u64)t->mm; /* not zero: a call that is under way is no exec */
+		s->call_mm = ADDRESS(t, mm); /* not zero: a call that is under way is no exec */
 		s->armed = cfg_mode == MODE_MATCH; /* there the events are those of the CPUs */
 		s->last_flt = t->min_flt + t->maj_flt;
 	} else {
@@ -66,7 +66,7 @@ static __always_inline struct thread_state *thread__current(struct task_struct *
 	struct thread_state *s;
 
 	if (cfg_mode == MODE_PIDS) {
-		if (!t->bpf_storage)
+		if (!ADDRESS(t, bpf_storage))
 			return NULL;
 		return bpf_task_storage_get(&threads, t, 0, 0);
 	}

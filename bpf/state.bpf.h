@@ -15,6 +15,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "bpf/event.h"
+#include "bpf/pointer.bpf.h"
 
 /* Which threads are traced. */
 #define MODE_PIDS 0 /* those marked by the collector, and what they fork */

@@ -103,7 +103,7 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 	if (!r)
 		return 0;
 	record__head(&r->h, REC_FORK, parent, bpf_ktime_get_ns());
-	if (parent->mm == child->mm)
+	if (ADDRESS(parent, mm) == ADDRESS(child, mm))
 		r->h.flags = FORK_SHARES_MM;
 	r->child_tgid = child->tgid;
 	r->child_tid = child->pid;
@@ -156,7 +156,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm *bprm)
 {
 	struct thread_state *s = thread__current(t);
-	struct mm_struct *mm = t->mm;
+	struct mm_struct *mm = POINTER(t, mm);
 	struct vnode_key key = {};
 	struct rec_exec *r;
 	__u64 exe = 0;
@@ -208,7 +208,7 @@ int BPF_PROG(task_rename, struct task_struct *t, const char *comm)
 	struct rec_rename *r;
 	void *ring;
 
-	if (!t->bpf_storage || t->pid != t->tgid)
+	if (!ADDRESS(t, bpf_storage) || t->pid != t->tgid)
 		return 0;
 	s = bpf_task_storage_get(&threads, t, 0, 0);
 	ring = ring__get();
@@ -236,7 +236,7 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	int last, code;
 
 	/* One that was traced has ended, whatever its name is by now. */
-	if (!s && t->bpf_storage)
+	if (!s && ADDRESS(t, bpf_storage))
 		s = bpf_task_storage_get(&threads, t, 0, 0);
 	if (!s)
 		return 0;
@@ -244,7 +244,7 @@ int BPF_PROG(task_exit, struct task_struct *t)
 	if (!ring)
 		return 0;
 	heap__abandon(s, t);
-	sig = t->signal;
+	sig = POINTER(t, signal);
 	last = sig->live.counter == 0;
 	code = sig->group_exit_code;
 	if (last)

@@ -11,7 +11,7 @@
  *                        that is missing is asked for in `unwind_wanted`.
  *   offset -> rule       a binary search in the table's blocks.
  *
- * Rules that are remembered by address (stack.bpf.h) hold as long as `code_generation` does not
+ * Rules that are remembered by address (walker.bpf.h) hold as long as `code_generation` does not
  * change. It does when code has gone from an address space, and when a table goes.
  */
 #ifndef MEMTRACE_UNWIND_BPF_H
@@ -101,13 +101,13 @@ struct {
  * address: mm, as a number to the verifier. */
 static __always_inline __u64 mm__image(struct task_struct *t, struct mm_struct *mm, __u64 address)
 {
-	return (address ^ t->group_leader->start_time) + mm->start_stack * HASH_FACTOR;
+	return (address ^ POINTER(t, group_leader)->start_time) + mm->start_stack * HASH_FACTOR;
 }
 
 /* The image of the current process, 0: it has none. */
 static __always_inline __u64 task__image(struct task_struct *t)
 {
-	struct mm_struct *mm = t->mm;
+	struct mm_struct *mm = POINTER(t, mm);
 	__u64 address = 0;
 
 	if (!mm || bpf_core_read(&address, sizeof(address), &t->mm))
@@ -254,8 +254,8 @@ __noinline int code__mapped(__u64 file, __u64 start, __u64 end, __u64 offset)
 
 static long code__found(struct task_struct *t, struct vm_area_struct *vma, struct code_value *c)
 {
-	struct file *f = vma->vm_file;
-	struct mm_struct *mm = t->mm;
+	struct file *f = POINTER(vma, vm_file);
+	struct mm_struct *mm = POINTER(t, mm);
 
 	c->start = vma->vm_start;
 	c->end = vma->vm_end;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread walks its own stack: for the producers, which do it at each allocation. As bpf/stack.bpf.h
+ * A thread walks its own stack: for the producers, which do it at each allocation. As bpf/walker.bpf.h
  * walks the stacks of others, by the same rules (unwind_row.h) from the same builder (unwind.h), and
  * along frame pointers where code has no table.
  *

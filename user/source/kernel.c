@@ -184,7 +184,8 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 	c->cfg_lane_mask = k->lane_records - 1;
 	c->cfg_sample_bytes = o->sample_bytes;
 	bpf_map__set_max_entries(k->skel->maps.sampled, o->sample_bytes ? SAMPLED_BLOCKS : 1);
-	c->cfg_direct = o->mode != KERNEL_MACHINE && direct__is_possible();
+	c->cfg_cast = direct__is_possible();
+	c->cfg_direct = o->mode != KERNEL_MACHINE && c->cfg_cast;
 	c->cfg_ring = o->ring;
 	if (o->ring)
 		bpf_map__set_max_entries(k->skel->maps.ring_calls, RING_PROCESSES);
