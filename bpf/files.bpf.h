@@ -187,6 +187,8 @@ struct vma_walk {
 	__u64 addr; /* where to look; 0: the run is over */
 	__u64 until; /* the limit of this run */
 	__u64 found; /* the end of the mapping found */
+	__u64 auxv; /* where the auxiliary vector is kept */
+	__u32 narrow; /* 1: it is of 32-bit words */
 };
 
 static long vma__found(struct task_struct *t, struct vm_area_struct *vma, struct vma_walk *w)

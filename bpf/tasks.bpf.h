@@ -118,37 +118,44 @@ int BPF_PROG(task_fork, struct task_struct *parent, struct task_struct *child)
 #define AUX_VDSO 33
 #define VVAR_REACH (16UL << PAGE_SHIFT)
 
-static __always_inline void auxv__take(struct vma_walk *w, __u64 type, __u64 value)
+/* One pair of a program's auxiliary vector: of 32-bit words, if the program is. */
+static long auxv__step(__u32 i, struct vma_walk *w)
 {
-	if (type == AUX_PHDR)
-		w->start[0] = value;
-	else if (type == AUX_BASE)
-		w->start[1] = value;
-	else if (type == AUX_VDSO)
-		w->limit[2] = value;
+	__u64 pair[2] = {};
+	__u32 narrow[2] = {};
+
+	if (w->narrow) {
+		bpf_probe_read_kernel(narrow, sizeof(narrow), (void *)(w->auxv + i * sizeof(narrow)));
+		pair[0] = narrow[0];
+		pair[1] = narrow[1];
+	} else {
+		bpf_probe_read_kernel(pair, sizeof(pair), (void *)(w->auxv + i * sizeof(pair)));
+	}
+	if (pair[0] == AUX_PHDR)
+		w->start[0] = pair[1];
+	else if (pair[0] == AUX_BASE)
+		w->start[1] = pair[1];
+	else if (pair[0] == AUX_VDSO)
+		w->limit[2] = pair[1];
+	return 0;
 }
 
 /* Send the mappings that execve itself made: program, interpreter, vdso, stack, bss. */
-static __always_inline void exec__mappings(struct mm_struct *mm, __u32 zero)
+static __always_inline void exec__mappings(struct task_struct *t, struct mm_struct *mm, __u32 zero)
 {
 	struct vma_walk w = {.next = zero, .addr = zero, .zero = zero};
-	int i;
 
-	/* A 32-bit program's are of 32-bit words; the first one's value is an address or a set of
-	 * bits of the processor, never 0. */
-	if (mm->saved_auxv[0] >> 32)
-		for (i = 0; i < AUXV_PAIRS; i++)
-			auxv__take(&w, mm->saved_auxv[i] & 0xffffffff, mm->saved_auxv[i] >> 32);
-	else
-		for (i = 0; i < AUXV_PAIRS; i++)
-			auxv__take(&w, mm->saved_auxv[2 * i], mm->saved_auxv[2 * i + 1]);
+	/* The first one's value is an address or a set of bits of the processor, never 0. */
+	w.narrow = mm->saved_auxv[0] >> 32 != 0;
+	bpf_core_read(&w.auxv, sizeof(w.auxv), &t->mm); /* a number to the verifier */
+	w.auxv += bpf_core_field_offset(mm->saved_auxv);
+	/* In a bpf_loop(), of which the verifier walks the body once. */
+	bpf_loop(AUXV_PAIRS, auxv__step, &w, 0);
 	/* A program's segments need not touch. The kernel's data pages lie before its code page. */
 	w.limit[0] = mm->end_data;
 	if (w.limit[2])
 		w.start[2] = w.limit[2] - VVAR_REACH;
 	w.start[3] = mm->start_stack;
-	/* Else the verifier looks at the walk once for each set of those that were found. */
-	bpf_probe_read_kernel(&w, sizeof(w), &w);
 	bpf_loop(EXEC_STEPS, vma__step, &w, 0);
 }
 
@@ -177,7 +184,7 @@ int BPF_PROG(task_exec, struct task_struct *t, int old_pid, struct linux_binprm 
 	bpf_core_read(&exe, sizeof(exe), &mm->exe_file);
 	if (exe)
 		file__announce(exe, bpf_ktime_get_ns(), &key, s->zero);
-	exec__mappings(mm, s->zero);
+	exec__mappings(t, mm, s->zero);
 	r = record__reserve(ring, REC_EXEC, sizeof(*r));
 	if (!r)
 		return 0;

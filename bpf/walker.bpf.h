@@ -158,12 +158,14 @@ static __always_inline void walker__read_anew(struct walker *w)
 	w->moved = 0;
 }
 
-/* Read the word at addr. 0, or -1: there is none. */
-static __always_inline int walker__read(struct walker *w, __u64 addr, __u64 *word)
+/* As walker__read(), wherever the word is: once to the verifier, not once a place. */
+__noinline int walker__read_anywhere(struct walker *w, __u64 addr, __u64 *word)
 {
-	__u64 off = addr - w->window_at, value;
+	__u64 off, value;
 	__u32 bytes;
 
+	if (!w || !word)
+		return -1;
 	if (cfg_direct && w->tables && !(addr & 7)) {
 		if (w->page != (addr & ~(PAGE_BYTES - 1)))
 			walker__turn_page(w, addr & ~(PAGE_BYTES - 1));
@@ -175,6 +177,7 @@ static __always_inline int walker__read(struct walker *w, __u64 addr, __u64 *wor
 			return 0;
 		}
 	}
+	off = addr - w->window_at;
 	if (off + 8 > w->window_bytes || off > STACK_WINDOW - 8) {
 		if (addr & 7)
 			return -1;
@@ -197,6 +200,22 @@ static __always_inline int walker__read(struct walker *w, __u64 addr, __u64 *wor
 		return -1;
 	*word = *(__u64 *)(w->window + off);
 	return 0;
+}
+
+/* Read the word at addr. 0, or -1: there is none. */
+static __always_inline int walker__read(struct walker *w, __u64 addr, __u64 *word)
+{
+	__u64 value;
+
+	if (cfg_direct && w->page == (addr & ~(PAGE_BYTES - 1)) && w->page_at && !(addr & 7)) {
+		value = direct__load(w->page_at + (addr & (PAGE_BYTES - 1)));
+		/* A load where nothing is gives 0, too. */
+		if (value) {
+			*word = value;
+			return 0;
+		}
+	}
+	return walker__read_anywhere(w, addr, word);
 }
 
 /* Read a word, and keep it: the walk goes by it. The last place for one of a walk is never left. */
@@ -389,12 +408,16 @@ __noinline int walker__special(struct walker *w, __u32 rule)
 	return 0;
 }
 
-/* From the present frame to its caller's; 1 ends the walk. */
-static __always_inline long walker__step(struct walker *w)
+/* From the present frame to its caller's; 1 ends the walk. A function of its own to the verifier. */
+__noinline int walker__step(struct walker *w)
 {
-	__u32 rule = walker__rule(w), saved, n;
-	__u64 cfa, ip, from = w->ip;
+	__u32 rule, saved, n;
+	__u64 cfa, ip = 0, from;
 
+	if (!w)
+		return 1;
+	rule = walker__rule(w);
+	from = w->ip;
 	if (UNWIND_BASE(rule) == UNWIND_SPECIAL) {
 		if (walker__special(w, rule))
 			return 1;
@@ -448,7 +471,11 @@ static __always_inline long walker__step(struct walker *w)
 
 static long walker__turn(__u32 i, struct walker **w)
 {
-	return walker__step(*w);
+	int over = walker__step(*w);
+
+	/* What the compiler knows of it, the verifier does not. */
+	barrier_var(over);
+	return over != 0;
 }
 
 /* The first frames in a loop of our own, which costs less a frame; the rest in a bpf_loop(), of
