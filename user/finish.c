@@ -134,7 +134,7 @@ static void finish__ring_notes(const struct session *s, struct report *r)
 			r,
 			"%u processes (%d is one) stopped handing over their allocator's calls, since "
 			"memtrace read nothing for 100 ms or they forbade themselves to read the clock (strict "
-			"seccomp): what they did after %.6f s is not known",
+			"seccomp, PR_SET_TSC): what they did after %.6f s is not known",
 			n.gave_up, n.gave_up_pid,
 			n.gave_up_ns > s->start_ns ? (double)(n.gave_up_ns - s->start_ns) / 1e9 : 0);
 }

@@ -12,7 +12,6 @@
 
 union producer_page _producer __attribute__((aligned(PRODUCER_PAGE)));
 struct sampled _producer_sampled;
-uint32_t _producer_filtered;
 __thread struct producer_thread _producer_self = {.generation = GENERATION_NONE};
 
 static uint64_t now_ns(void)
@@ -27,7 +26,7 @@ static void nap(void)
 {
 	struct timespec t = {.tv_nsec = NAP_NS};
 
-	if (__atomic_load_n(&_producer_filtered, __ATOMIC_RELAXED))
+	if (sys__is_filtered())
 		__builtin_ia32_pause();
 	else
 		sys__call(SYS_nanosleep, &t, 0, 0);
@@ -214,10 +213,12 @@ uint64_t producer__moved(const struct producer_thread *t, const void *addr, unsi
 
 /* Arriving */
 
-static bool on_signal_stack(void)
+static bool on_signal_stack(uint64_t sp)
 {
 	stack_t now;
 
+	if (sys__is_filtered())
+		return !walk__seems_own(sp);
 	return !sys__call(SYS_sigaltstack, 0, &now, 0) && now.ss_flags & SS_ONSTACK;
 }
 
@@ -312,9 +313,7 @@ static bool producer__attach_once(struct producer *p)
 		return producer__generation() > GENERATION_OFF;
 	}
 	if (producer__generation() == GENERATION_NEW) {
-		int got = __atomic_load_n(&_producer_filtered, __ATOMIC_RELAXED) ?
-				  -EPERM :
-				  producer__attach(p);
+		int got = sys__is_filtered() ? -EPERM : producer__attach(p);
 
 		next = got == -EAGAIN ? GENERATION_NEW :
 		       got	      ? GENERATION_OFF :
@@ -345,7 +344,7 @@ bool producer__arrive(struct producer_thread *t, uint64_t sp)
 	bool found;
 
 	if (t->inside) {
-		if (t->inside == INSIDE_CALL && (sp < t->call.sp || on_signal_stack()))
+		if (t->inside == INSIDE_CALL && (sp < t->call.sp || on_signal_stack(sp)))
 			return false;
 		producer__abandon(t);
 	}

@@ -124,14 +124,6 @@ extern union producer_page {
 extern __thread struct producer_thread _producer_self
 	__attribute__((visibility("hidden"), tls_model("initial-exec")));
 
-/*
- * The process has put a filter on its own system calls, which may end it at any that is not its own.
- * Then a ring goes on, but nothing is called that the allocator itself does not call: who waits does
- * not sleep, and a fork's child does not look for a tracer. Not wiped by a fork. Who stands before the
- * program's calls sets it; an allocator by itself does not know.
- */
-extern uint32_t _producer_filtered __attribute__((visibility("hidden")));
-
 /* Hand over nothing more, and say that there was more: the clock is about to be taken away. */
 void producer__forgo(void);
 

@@ -29,6 +29,20 @@ static inline long sys__call3(long nr, long a, long b, long c)
 	return sys__call6(nr, a, b, c, 0, 0, 0);
 }
 
+/*
+ * Not 0: the process has put a filter on its own system calls, which may end it at any that is not its own, or has
+ * taken the clock away. Then a ring goes on, but nothing is called that the allocator itself does not call:
+ * who waits does not sleep, a stack is followed no further than memory is known, and a fork's child does
+ * not look for a tracer. Not wiped by a fork. Who stands before the program's calls counts them here; an
+ * allocator by itself does not know.
+ */
+extern uint32_t _sys_filters __attribute__((visibility("hidden")));
+
+static inline int sys__is_filtered(void)
+{
+	return __atomic_load_n(&_sys_filters, __ATOMIC_RELAXED) != 0;
+}
+
 #define sys__call(nr, a, b, c) sys__call3(nr, (long)(a), (long)(b), (long)(c))
 
 #endif /* MEMTRACE_SYS_H */

@@ -64,6 +64,11 @@ static bool all_readable(uint64_t from, uint64_t to)
 	return true;
 }
 
+bool walk__seems_own(uint64_t sp)
+{
+	return walk_stack_end - sp < FIRST_STACK_BYTES || thread_pointer() - sp < STRETCH_BYTES;
+}
+
 /* Whether sp is on the thread's own stack, which then is known from there on. */
 static bool walker__is_own(struct walker *w, uint64_t sp)
 {

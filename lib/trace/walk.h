@@ -148,6 +148,9 @@ static inline __attribute__((always_inline)) void walk__here(struct walk_regs *r
 uint32_t walker__take(struct walker *w, const struct stack_table *t, const struct walk_regs *from,
 		      uint64_t top, uint64_t entry);
 
+/* Whether sp is on the stack that the calling thread began on, as far as no system call is needed to tell. */
+bool walk__seems_own(uint64_t sp);
+
 /* A block is freed, by the call that returns to `caller`. If it is the loader that drops a library, what
  * is known of code there is forgotten. */
 struct walk_loader {

@@ -29,7 +29,7 @@ uint32_t walk__rule(uint64_t at, bool in_doubt);
 /* Whether the calling thread is the process's first. */
 bool walk__is_first(void);
 
-/* Whether the word at addr, a multiple of 8, can be read. A system call. */
+/* Whether the word at addr, a multiple of 8, can be read. A system call: false where none may be made. */
 bool walk__readable(uint64_t addr);
 
 /* The foot of the process's stack, and where its first frame is; 0: not known. */

@@ -7,7 +7,10 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "lib/trace/sys.h"
 #include "lib/trace/walk_internal.h"
+
+uint32_t _sys_filters;
 
 #define NO_SUCH_WAY 0x7fffffff /* how of sigprocmask(2): none of its three */
 #define MASK_BYTES 8
@@ -33,11 +36,12 @@ static long call4(long number, long a, long b, long c, long d)
 /*
  * The kernel reads the new signal mask before it looks at what to do with it: EFAULT when it cannot, else
  * EINVAL, and nothing is changed. Unlike with process_vm_readv() or a pipe there is nothing to know
- * or to open first, and hardly a filter of system calls that does not let it pass.
+ * or to open first.
  */
 bool walk__readable(uint64_t addr)
 {
-	return call4(SYS_rt_sigprocmask, NO_SUCH_WAY, (long)addr, 0, MASK_BYTES) == -EINVAL;
+	return !sys__is_filtered() &&
+	       call4(SYS_rt_sigprocmask, NO_SUCH_WAY, (long)addr, 0, MASK_BYTES) == -EINVAL;
 }
 
 bool walk__is_first(void)
@@ -95,6 +99,8 @@ bool walk_os__mapped(uint64_t at, uint64_t *start, uint64_t *end)
 	long fd, n, i;
 	bool found = false;
 
+	if (sys__is_filtered())
+		return false;
 	fd = call4(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return false;

@@ -11,6 +11,9 @@
  *	filter		a seccomp filter refuses what a tracer would want: sockets, files, memory by mmap
  *	filter-full N	with such a filter, so many calls that a ring is full again and again
  *	filter-fork	a child of a process with such a filter
+ *	filter-deep	a thread with such a filter, deeper in its stack than before
+ *	filter-asked	a child of a process that has asked whether there are such filters
+ *	clock-fork	a child of a process that has forbidden itself to read the time stamp counter
  *	strict		strict seccomp, under which the clock that stamps calls is forbidden, too
  *	plain		none of these
  */
@@ -125,9 +128,10 @@ static void fork_one(void)
 
 static void refuse_calls(void)
 {
-	static const int refused[] = {SYS_socket,	SYS_connect, SYS_openat,
-				      SYS_memfd_create, SYS_prctl,   SYS_recvmsg,
-				      SYS_sendto,	SYS_gettid,  SYS_nanosleep};
+	static const int refused[] = {SYS_socket,	  SYS_connect,	  SYS_openat,
+				      SYS_memfd_create,	  SYS_prctl,	  SYS_recvmsg,
+				      SYS_sendto,	  SYS_gettid,	  SYS_nanosleep,
+				      SYS_rt_sigprocmask, SYS_sigaltstack};
 	struct sock_filter filter[2 * sizeof(refused) / sizeof(refused[0]) + 2] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
 	size_t n = 1;
@@ -142,6 +146,39 @@ static void refuse_calls(void)
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER,
 		  &(struct sock_fprog){.len = (unsigned short)n, .filter = filter}))
 		prog__die("seccomp");
+}
+
+static PROG_NOINLINE void allocate_below(size_t frames)
+{
+	volatile char page[4096] = {0};
+
+	if (frames)
+		allocate_below(frames - 1);
+	else
+		allocate();
+	(void)page[0];
+}
+
+static void *filtered(void *done)
+{
+	allocate();
+	refuse_calls();
+	allocate_below(8);
+	__atomic_store_n((bool *)done, true, __ATOMIC_RELEASE);
+	for (;;)
+		pause(); /* the end of a thread takes calls that it has forbidden itself */
+	return NULL;
+}
+
+static void run_filtered(void)
+{
+	pthread_t thread;
+	bool done = false;
+
+	if (pthread_create(&thread, NULL, filtered, &done))
+		prog__die("pthread_create");
+	while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE))
+		usleep(1000);
 }
 
 int main(int argc, char **argv)
@@ -175,6 +212,23 @@ int main(int argc, char **argv)
 		allocate();
 		refuse_calls();
 		fork_one();
+	} else if (!strcmp(what, "filter-deep")) {
+		run_filtered();
+	} else if (!strcmp(what, "filter-asked")) {
+		if (!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) ||
+		    !syscall(SYS_seccomp, SECCOMP_SET_MODE_STRICT, 1, NULL))
+			prog__die("seccomp");
+		allocate();
+		fork_one();
+		made += BLOCKS;
+		kept += BLOCKS / 10;
+	} else if (!strcmp(what, "clock-fork")) {
+		allocate();
+		if (prctl(PR_SET_TSC, PR_TSC_SIGSEGV))
+			prog__die("PR_SET_TSC");
+		fork_one();
+		if (prctl(PR_SET_TSC, PR_TSC_ENABLE))
+			prog__die("PR_SET_TSC");
 	} else if (!strcmp(what, "strict")) {
 		allocate();
 		if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
