@@ -145,7 +145,7 @@ static __always_inline void call__failed(struct task_struct *t, struct rec_call 
 	if (bpf_find_vma(t, r->arg[4], vma__there, NULL, 0) != -2 /* ENOENT */)
 		return;
 	r->h.flags |= CALL_CLEARED;
-	code__forget(t, r->arg[4], r->arg[2]);
+	code__forget(r->arg[4], r->arg[2]);
 }
 
 /* What was known of code where the call has changed the mappings. */
@@ -156,9 +156,12 @@ static __always_inline void call__forget_code(struct task_struct *t, struct rec_
 		return;
 	}
 	if (r->h.kind == REC_MUNMAP || r->h.kind == REC_MREMAP)
-		code__forget(t, r->arg[0], r->arg[1]);
+		code__forget(r->arg[0], r->arg[1]);
+	/* What was where it has been moved to. */
+	if (r->h.kind == REC_MREMAP && r->ret != r->arg[0])
+		code__forget(r->ret, r->arg[2]);
 	else if (r->h.kind == REC_MMAP && r->arg[3] & MAP_FIXED)
-		code__forget(t, r->ret, r->arg[1]);
+		code__forget(r->ret, r->arg[1]);
 }
 
 SEC("tp_btf/sys_exit")

@@ -25,6 +25,7 @@
 #define GRANULE (1ULL << 63) /* in the key of one */
 #define CHUNKS_A_GRANULE (1 << (GRANULE_SHIFT - CODE_SHIFT))
 #define GRANULES_MAX 4096
+#define ENTERED_MAX 4096 /* the map drops none of as many as were entered last */
 #define CHUNKS_MAX 64 /* of a mapping, entered when it is made */
 #define HASH_FACTOR 0x9E3779B97F4A7C15ULL
 
@@ -37,7 +38,8 @@
 	2 /* no answer this time: the table is not there yet, or the list of mappings busy */
 
 __u64 code_generation = 1;
-__u64 code_epoch = 1; /* of what is in `code` */
+__u32 code_epoch = 1; /* of what is in `code` */
+__u32 code_entered; /* so often has something been put there */
 
 struct code_key {
 	__u64 image, chunk;
@@ -51,7 +53,8 @@ struct code_value {
 	__u32 tgid;
 	__u32 kind; /* enum code_kind */
 	__u64 offset; /* of start, in the file */
-	__u64 epoch;
+	__u32 epoch;
+	__u32 shared; /* 1: code of another mapping is in the chunk, too */
 	struct vnode_key file;
 };
 
@@ -133,7 +136,8 @@ struct code_range {
 	__u64 found;
 };
 
-/* Drop what is known of a chunk, if it lies in the range. */
+/* Drop what is known of a chunk, if it lies in the range. Where it is of one mapping of several, another
+ * one may lie there that rules are remembered of. */
 static long code__drop(__u32 i, struct code_range *r)
 {
 	struct code_value *c = bpf_map_lookup_elem(&code, &r->key);
@@ -141,6 +145,9 @@ static long code__drop(__u32 i, struct code_range *r)
 	if (c && c->start < r->end && c->end > r->start) {
 		r->found = 1;
 		bpf_map_delete_elem(&code, &r->key);
+	} else if (c && c->shared) {
+		r->found = 1;
+		c->shared = 0;
 	}
 	return r->key.chunk++ == r->last;
 }
@@ -157,11 +164,11 @@ static long code__look(__u32 i, struct code_range *r)
 /*
  * [start, start + bytes) of the current process is not mapped any more, or anew. The first
  * and the last 2 MiB are looked through by chunks, what is between by granules: if one
- * has code, everything is forgotten. Not inlined: the programs' stack is scarce.
+ * has code, everything is forgotten. A function of its own to the verifier, and with a stack of its own.
  */
-static __noinline int code__forget(struct task_struct *t, __u64 start, __u64 bytes)
+__noinline int code__forget(__u64 start, __u64 bytes)
 {
-	__u64 image = task__image(t), last = start + bytes - 1, edge;
+	__u64 image = task__image(bpf_get_current_task_btf()), last = start + bytes - 1, edge;
 	__u64 first_granule = start >> GRANULE_SHIFT, last_granule = last >> GRANULE_SHIFT;
 	struct code_range r = {{image, start >> CODE_SHIFT}, 0, start, start + bytes, 0};
 
@@ -200,13 +207,35 @@ static __always_inline void code__enter_granule(__u64 image, __u64 chunk, struct
 		bpf_map_update_elem(&code, &key, c, BPF_ANY);
 }
 
+/* Whether a chunk, of which c is to be entered, is known to have code of another mapping. */
+static __always_inline __u32 code__shares(const struct code_key *key, const struct code_value *c)
+{
+	struct code_value *was = bpf_map_lookup_elem(&code, key);
+
+	return was && was->epoch == c->epoch && (was->shared || was->start != c->start);
+}
+
+/*
+ * So many have been entered. Rules are remembered for as long as it is found here that their code goes: before
+ * the map drops an entry that is in use by way of such rules alone, all are looked up, and entered, again.
+ */
+static __always_inline void code__count(__u32 entered)
+{
+	__u32 before = __sync_fetch_and_add(&code_entered, entered);
+
+	if (before / ENTERED_MAX != (before + entered) / ENTERED_MAX)
+		code__changed();
+}
+
 /* Enter a mapping for one chunk. No room only means that the kernel is asked again. */
 static __always_inline void code__enter(__u64 image, __u64 chunk, struct code_value *c)
 {
 	struct code_key key = {image, chunk};
 
+	c->shared = code__shares(&key, c);
 	bpf_map_update_elem(&code, &key, c, BPF_ANY);
 	code__enter_granule(image, chunk, c);
+	code__count(1);
 }
 
 static __always_inline void file__key(struct file *f, struct vnode_key *key)
@@ -233,15 +262,22 @@ __noinline int code__mapped(__u64 file, __u64 start, __u64 end, __u64 offset)
 	struct code_value c = {.start = start, .end = end, .kind = CODE_FILE, .offset = offset};
 	__u64 image = task__image(bpf_get_current_task_btf()), chunk = start >> CODE_SHIFT;
 	__u64 last = (end - 1) >> CODE_SHIFT;
-	struct code_key key = {image, chunk};
+	struct code_key key = {image, last};
 	int i;
 
 	c.epoch = code_epoch;
 	file__key((struct file *)file, &c.file);
+	/* Others can be in the first and the last one alone. */
+	c.shared = code__shares(&key, &c);
+	key.chunk = chunk;
+	c.shared |= code__shares(&key, &c);
+	/* Any number: else the verifier goes through the loop with each. */
+	bpf_probe_read_kernel(&c.shared, sizeof(c.shared), &c.shared);
 	for (i = 0; i < CHUNKS_MAX && key.chunk <= last; i++) {
 		bpf_map_update_elem(&code, &key, &c, BPF_ANY);
 		key.chunk++;
 	}
+	code__count(i);
 	for (i = 0; i <= CHUNKS_MAX / CHUNKS_A_GRANULE && chunk <= last; i++) {
 		code__enter_granule(image, chunk, &c);
 		chunk += CHUNKS_A_GRANULE;

@@ -36,7 +36,7 @@
 #define SAVED_NOWHERE 1 /* no word lies there */
 #define FETCHED 2 /* from where it was saved: bp or bx is right, but is not the register's */
 #define PAST_WALKS 4 /* a power of two */
-#define PAST_WORDS 32 /* a power of two; a walk that reads as many or more is not kept */
+#define PAST_WORDS 32 /* a power of two; a walk is kept if it reads two less, or fewer */
 
 struct known_rule {
 	__u64 at;
@@ -86,7 +86,6 @@ struct walker {
 	__u32 behind; /* 1: ip is a return address, so the call is before it */
 	__u32 n; /* frames so far */
 	__u32 flags; /* STACK_*, of the record */
-	__u32 slot; /* scratch: of `rules` */
 	__u64 generation; /* code_generation, as it was when the walk began */
 	__u32 unsure; /* 1: more than registers, words and lasting rules has been looked at */
 	__u16 by_bp, by_bx; /* 1: what was in the register has been used */

@@ -10,6 +10,8 @@
  *   first    from two functions without callers, in turn
  *   code     through code at one address, which is replaced: the one has callers, the other has none, to
  *            its unwind table
+ *   beside   the same, with other code in between that lies near, and was mapped last
+ *   moved    the same, and what replaces it comes by mremap
  *   bp, bx   from two functions through one whose frame is found by this register: what one has left
  *            on the stack is still there in the other's call
  * Each call is made REPEATS times. Result: calls, and how many of them had another stack pointer than
@@ -23,6 +25,8 @@
 #define CHAINS (1U << DEPTH)
 #define REPEATS 3
 #define CODE ((char *)0x200000000UL)
+#define NEAR (CODE + 2 * PROG_PAGE)
+#define AWAY (CODE + (8UL << 20))
 
 static volatile int barrier;
 static uintptr_t place;
@@ -194,17 +198,17 @@ __asm__(".pushsection .text\n"
 	".balign 4096\n"
 	".popsection\n");
 
-/* Map a page of this program's file where code is called. */
-static void code_map(void (*page)(void (*)(void)), int flags)
+/* Map a page of this program's file. */
+static void code_map(char *at, void (*page)(void (*)(void)), int flags)
 {
 	extern char __executable_start;
 	int fd = open("/proc/self/exe", O_RDONLY);
 
 	/* Text lies in the file where it lies in memory, which the file's page is compared for. */
-	if (fd < 0 || mmap(CODE, PROG_PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | flags, fd,
-			   (char *)page - &__executable_start) != CODE)
+	if (fd < 0 || mmap(at, PROG_PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | flags, fd,
+			   (char *)page - &__executable_start) != at)
 		prog__die("mmap");
-	if (memcmp(CODE, (void *)page, PROG_PAGE)) {
+	if (memcmp(at, (void *)page, PROG_PAGE)) {
 		errno = EINVAL;
 		prog__die("the file");
 	}
@@ -217,19 +221,47 @@ static PROG_NOINLINE void code_run(void)
 	barrier++;
 }
 
+static void code_unmap(char *at)
+{
+	if (munmap(at, PROG_PAGE))
+		prog__die("munmap");
+}
+
 static PROG_NOINLINE void code(void)
 {
-	code_map(code_first, MAP_FIXED);
+	code_map(CODE, code_first, MAP_FIXED);
 	code_run();
-	code_map(code_called, MAP_FIXED);
+	code_map(CODE, code_called, MAP_FIXED);
 	code_run();
-	if (munmap(CODE, PROG_PAGE))
-		prog__die("munmap");
-	code_map(code_first, 0);
+	code_unmap(CODE);
+	code_map(CODE, code_first, 0);
 	code_run();
-	if (munmap(CODE, PROG_PAGE))
-		prog__die("munmap");
-	code_map(code_called, 0);
+	code_unmap(CODE);
+	code_map(CODE, code_called, 0);
+	code_run();
+	barrier++;
+}
+
+static PROG_NOINLINE void beside(void)
+{
+	code_map(CODE, code_first, 0);
+	code_run();
+	code_map(NEAR, code_called, 0);
+	code_unmap(CODE);
+	code_map(CODE, code_called, 0);
+	code_run();
+	code_unmap(NEAR);
+	code_unmap(CODE);
+	barrier++;
+}
+
+static PROG_NOINLINE void moved(void)
+{
+	code_map(AWAY, code_called, 0);
+	code_map(CODE, code_first, MAP_FIXED);
+	code_run();
+	if (mremap(AWAY, PROG_PAGE, PROG_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, CODE) != CODE)
+		prog__die("mremap");
 	code_run();
 	barrier++;
 }
@@ -292,8 +324,9 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*function)(void);
-	} kinds[] = {{"words", words}, {"jump", jump}, {"context", context}, {"first", first},
-		     {"code", code},   {"bp", by_bp},  {"bx", by_bx}};
+	} kinds[] = {{"words", words}, {"jump", jump}, {"context", context},
+		     {"first", first}, {"code", code}, {"beside", beside},
+		     {"moved", moved}, {"bp", by_bp},  {"bx", by_bx}};
 
 	prog__start(&argc, &argv);
 	if (argc != 3)

@@ -247,7 +247,8 @@ def three_capabilities_are_enough():
     proc.err.wait("memtrace to be tracing or to refuse", lambda lines: any(
         line.startswith("memtrace: ") for line in lines))
     if perf_event_paranoid() > 2 and "memtrace: tracing" not in proc.err.text():
-        expect("status", proc.finish(), 1)
+        got = proc.finish()
+        expect_true("status", got == 1, proc.err.text())
         expect_match("message", proc.err.text(), r"sysctl kernel\.perf_event_paranoid=2")
         return
     proc.wait_ready()

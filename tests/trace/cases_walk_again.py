@@ -67,6 +67,18 @@ def other_code_at_the_same_address():
 
 
 @case
+def other_code_after_code_beside_it():
+    expect_callers("beside", 100, {("place_call",): 100 * REPEATS,
+                                   ("place_call", "code_run", "beside"): 100 * REPEATS})
+
+
+@case
+def other_code_that_is_moved_there():
+    expect_callers("moved", 100, {("place_call",): 100 * REPEATS,
+                                  ("place_call", "code_run", "moved"): 100 * REPEATS})
+
+
+@case
 def frames_that_another_register_leads_to():
     for reg in ("bp", "bx"):
         expect_callers(reg, 300, {("frame_call", reg + "_near", "by_" + reg): 300,
