@@ -544,6 +544,9 @@ static int check_conflicts(const struct line *line, const char *word)
 				   "follow");
 	if (given[OPT_JSON_SITES] && !given[OPT_JSON])
 		return usage_error("--json-sites without --json: it says how much of that");
+	if (given[OPT_JSON_SITES] && given['a'] && !given[OPT_COMM] && !given[OPT_CGROUP])
+		return usage_error("--json-sites with -a/--all: its report has processes, not "
+				   "places (--comm and --cgroup have)");
 	if (given['u'] && !command)
 		return usage_error("-u/--user without a command: it says who runs the command");
 	return 0;

@@ -429,6 +429,43 @@ static void hooks_and_allocators_are_told(void **state)
 	assert_true(r->processes[1].allocators[0].incomplete);
 }
 
+static void by_rings(unsigned pid, const char *library)
+{
+	struct rec_allocator a = {.h = head(REC_ALLOCATOR, pid), .ino = 5, .name = "one"};
+
+	a.h.flags = ALLOCATOR_RING;
+	strcpy(a.text, library);
+	assert_int_equal(apply(&a, sizeof(a)), 0);
+}
+
+static size_t unheard(size_t process)
+{
+	size_t i, n = 0;
+
+	heap_now();
+	for (i = 0; i < r->processes[process].nallocators; i++)
+		n += r->processes[process].allocators[i].unheard;
+	return n;
+}
+
+static void who_is_not_heard_after_a_fork_is_told(void **state)
+{
+	(void)state;
+	by_rings(PID, "/lib/a.so");
+	by_rings(PID, "/lib/b.so"); /* of the image after an exec */
+	assert_int_equal(unheard(0), 0);
+	fork_record(PID, CHILD, 0);
+	assert_int_equal(unheard(1), 2);
+	by_rings(CHILD, "/lib/b.so");
+	assert_int_equal(unheard(1), 0);
+	fork_record(PID, CHILD + 1, 0);
+	assert_int_equal(unheard(2), 2);
+	exec_image(CHILD + 1, 0);
+	assert_int_equal(unheard(2), 0);
+	fork_record(PID, CHILD + 2, FORK_SHARES_MM);
+	assert_int_equal(unheard(3), 0);
+}
+
 #define HEAP_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -453,6 +490,7 @@ int main(void)
 		HEAP_TEST(after_a_loss_what_lived_is_uncertain),
 		HEAP_TEST(samples_stand_for_what_was_left_out),
 		HEAP_TEST(hooks_and_allocators_are_told),
+		HEAP_TEST(who_is_not_heard_after_a_fork_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

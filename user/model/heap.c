@@ -339,7 +339,7 @@ int process__heap_fork(struct process *child, struct process *parent, bool share
 	size_t pos = 0;
 
 	child->has_heap_plane = parent->has_heap_plane;
-	if (process__copy_allocators(child, parent))
+	if (process__copy_allocators(child, parent, shares_mm))
 		return -ENOMEM;
 	if (!from)
 		return 0;

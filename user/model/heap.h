@@ -98,7 +98,10 @@ void process__heap_free(struct process *p);
 /* The lines of a process's allocators, the table of hooks. */
 int model__take_hook(struct model *m, const struct rec_hook *r);
 int model__take_allocator(struct model *m, struct process *p, const struct rec_allocator *r);
-int process__copy_allocators(struct process *to, const struct process *from);
+int process__copy_allocators(struct process *to, const struct process *from, bool shares_mm);
+
+/* It says hello, or its image is gone with what it may have kept to itself. */
+void process__is_heard(struct process *p);
 void process__free_allocators(struct process *p);
 
 /*

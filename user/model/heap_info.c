@@ -95,7 +95,6 @@ static int process__add_allocator(struct process *p, struct allocator a, size_t 
 		if (known->plane != a.plane || strncmp(known->text, a.text, HOOK_PATH_BYTES))
 			continue;
 		known->incomplete |= a.incomplete;
-		known->unheard &= a.unheard;
 		return 0;
 	}
 	a.name = a.name && a.name[0] ? strndup(a.name, max) : NULL;
@@ -118,10 +117,20 @@ int model__take_allocator(struct model *m, struct process *p, const struct rec_a
 			      .plane = model__plane(m, r)};
 
 	p->has_heap_plane |= r->ino != 0;
+	if (a.plane == PLANE_RING)
+		process__is_heard(p);
 	return process__add_allocator(p, a, sizeof(r->name));
 }
 
-int process__copy_allocators(struct process *to, const struct process *from)
+void process__is_heard(struct process *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->nallocators; i++)
+		p->allocators[i].unheard = false;
+}
+
+int process__copy_allocators(struct process *to, const struct process *from, bool shares_mm)
 {
 	size_t i;
 	int err = 0;
@@ -129,7 +138,8 @@ int process__copy_allocators(struct process *to, const struct process *from)
 	for (i = 0; i < from->nallocators && !err; i++) {
 		struct allocator a = from->allocators[i];
 
-		a.unheard = a.plane == PLANE_RING;
+		/* The calls of a vfork's child are told as its parent's thread's. */
+		a.unheard = a.plane == PLANE_RING && !shares_mm;
 		err = process__add_allocator(to, a, HOOK_NAME_BYTES);
 	}
 	return err;

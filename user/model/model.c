@@ -430,6 +430,7 @@ static int model__take_exec(struct model *m, const struct rec_exec *e)
 	if (!p)
 		return -ENOMEM;
 	process__heap_drop(m, p, true);
+	process__is_heard(p);
 	process__set_space(m, p, p->npending > 0);
 	for (i = 0; i < p->npending && !err; i++) {
 		struct vma v = exec__vma(m, e, p->pending[i]);

@@ -99,7 +99,7 @@ static void add(uint64_t *sum, uint64_t n)
 	*sum = json__both(*sum, n);
 }
 
-/* What is in the places that were left out, by kind, so that the sums over the report are whole. */
+/* What is in the places that were left out, by kind: with it the sums of these figures are whole. */
 static void put_omitted(struct json *j, const struct report *r, const uint64_t *numbers)
 {
 	struct site_heap h = {.calls = 0};

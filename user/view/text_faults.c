@@ -158,9 +158,10 @@ static bool put_difference(struct sink *s, const char *kind, uint64_t kernel, ui
 			 fmt__count(kernel).s, kind, fmt__count(ours).s);
 	else if (hidden)
 		snprintf(text, sizeof(text),
-			 "the kernel counts %s %s faults; %s of them are not here: a set-id program hid "
-			 "its own (see Notes), and some raise no event",
-			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s);
+			 "the kernel counts %s %s faults; %s of them are not here: a set-id program may "
+			 "have hidden its own (see Notes), %sand some raise no event",
+			 fmt__count(kernel).s, kind, fmt__count(kernel - ours).s,
+			 lossy ? "some were lost, " : "");
 	else if (lossy)
 		snprintf(text, sizeof(text),
 			 "the kernel counts %s %s faults; %s of them are not here: lost, or they "

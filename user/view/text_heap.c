@@ -52,6 +52,16 @@ static void words__faults(struct words *w, uint64_t minor, uint64_t major)
 	words__add(w, "%s minor, %s major faults", fmt__count(minor).s, fmt__count(major).s);
 }
 
+static bool process__is_unheard(const struct process_report *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->nallocators; i++)
+		if (p->allocators[i].unheard)
+			return true;
+	return false;
+}
+
 /* Processes have mostly the same allocator: each is told once. */
 static void put_allocators(struct sink *s, const struct report *r, const struct view_opts *o)
 {
@@ -90,8 +100,7 @@ static void put_allocators(struct sink *s, const struct report *r, const struct 
 		}
 	}
 	for (i = 0; i < r->nprocesses; i++)
-		for (k = 0; k < r->processes[i].nallocators; k++)
-			unheard += r->processes[i].allocators[k].unheard;
+		unheard += process__is_unheard(&r->processes[i]);
 	if (unheard) {
 		struct words w = {.len = 0};
 
