@@ -312,7 +312,7 @@ def held_while_it_is_answered():
     path = offered(program.pid)
     tracer.signal(signal.SIGCONT)
     if path:
-        with open(path, "rb") as memory:
+        with open(path, "rb", buffering=0) as memory:  # else seek() may stay in what was read
             wait_until("memtrace to answer", lambda: memory.seek(0) == 0 and any(memory.read(8)))
         time.sleep(0.2)  # twice as long as it waits
     program.signal(signal.SIGCONT)
