@@ -27,7 +27,7 @@
 #define PTE_BEYOND 0xfc00000000000ULL /* no memory is so high: bits of encryption */
 #define LARGE_BYTES (1ULL << 21)
 
-const volatile __u32 cfg_direct; /* the kernel has it */
+const volatile __u32 cfg_direct; /* stacks are read so */
 __u64 direct_base; /* where the mapping begins; 0: not known */
 __u32 direct_five; /* page tables have five levels */
 

@@ -7,7 +7,7 @@
 
 struct memtrace_bpf;
 
-/* Whether this kernel lets a program do it. */
+/* Whether this kernel lets a program read what is at any address of its own, and so do it. */
 bool direct__is_possible(void);
 
 /* Have the loaded programs find out where that mapping begins. Where that fails they go on without. */
