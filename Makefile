@@ -112,7 +112,8 @@ ALLOC_BENCH_SRC := $(sort $(wildcard tests/bench/alloc/*.c))
 
 USER_OBJ := $(USER_SRC:%.c=$(O)/%.o)
 LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ))
-SKEL := $(if $(BPF_SRC),$(O)/memtrace.skel.h)
+BPF_OBJ := $(if $(BPF_SRC),$(O)/memtrace.bpf.o $(O)/memtrace_plain.bpf.o)
+SKEL := $(BPF_OBJ:.bpf.o=.skel.h)
 UNIT := $(UNIT_SRC:%.c=$(O)/%)
 PROGS := $(patsubst tests/progs/%,$(O)/progs/%,$(basename $(PROG_SRC)))
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/bench/%)
@@ -188,15 +189,17 @@ $(O)/lib/trace/%.o: lib/trace/%.c $(O)/.config
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
-# bpftool's linker drops the DWARF and keeps the BTF.
-$(O)/memtrace.bpf.o: bpf/memtrace.bpf.c $(O)/.config
+# bpftool's linker drops the DWARF and keeps the BTF. Plain: for kernels older than Linux 6.2 (see
+# bpf/pointer.bpf.h).
+$(O)/memtrace_plain.bpf.o: BPF_CFLAGS += -DPLAIN_POINTERS
+$(BPF_OBJ): bpf/memtrace.bpf.c $(O)/.config
 	$(call say,BPF,$@)
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(DEPFLAGS) -MT $@ -c -o $@.full $<
 	$(Q)$(BPFTOOL) gen object $@ $@.full && rm -f $@.full
 
-$(O)/memtrace.skel.h: $(O)/memtrace.bpf.o
+$(SKEL): $(O)/%.skel.h: $(O)/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q){ echo '/* NOLINTBEGIN */' && $(BPFTOOL) gen skeleton $< name memtrace_bpf && \
+	$(Q){ echo '/* NOLINTBEGIN */' && $(BPFTOOL) gen skeleton $< name $*_bpf && \
 		echo '/* NOLINTEND */'; } >$@
 
 # An allocator has no allocator to rely on: no stack protector before its thread data are there, and
@@ -343,7 +346,7 @@ endef
 $(foreach b,floor flood,$(eval $(call bench_with_bpf,$(b))))
 
 -include $(foreach k,$(MT_KINDS),$(MT_OBJ_$(k):%=%.d)) $(AGENT_OBJ:%=%.d)
--include $(USER_OBJ:%=%.d) $(O)/memtrace.bpf.o.d $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
+-include $(USER_OBJ:%=%.d) $(BPF_OBJ:%=%.d) $(UNIT:%=%.d) $(PROGS:%=%.d) $(BENCH:%=%.d) \
 	$(ALLOC_BENCH:%=%.d) $(FLOOR).d $(FLOOR).bpf.o.d $(FLOOD).d $(FLOOD).bpf.o.d
 
 include tests/alloc/alloc.mk

@@ -14,9 +14,18 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
+/*
+ * From Linux 6.2 on. Where a kernel does not have it, to name it is enough that libbpf goes through the
+ * types of all modules, which takes a right (CAP_SYS_ADMIN) that nothing else here does. So the programs
+ * are compiled a second time, with PLAIN_POINTERS.
+ */
+#ifdef PLAIN_POINTERS
+#define bpf_rdonly_cast(obj, btf_id) ((void *)(obj))
+#else
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#endif
 
-const volatile __u32 cfg_cast; /* the kernel has it: from Linux 6.2 on */
+const volatile __u32 cfg_cast; /* 1: the kernel has it, and these are not the plain programs */
 
 /* The word at an address of the kernel. */
 static __always_inline __u64 kernel__load(const void *at)

@@ -24,6 +24,7 @@
 #include "user/source/lanes.h"
 #include "user/source/map_put.h"
 #include "user/source/privilege.h"
+#include "user/source/programs.h"
 #include "user/source/rings.h"
 #include "user/source/unwind.h"
 #include "user/source/uprobe/attach.h"
@@ -51,7 +52,7 @@ struct kernel {
 	struct memtrace_bpf *skel;
 	enum kernel_mode mode;
 	bool follow;
-	bool heap, multi;
+	bool heap, multi, has_cast;
 	struct lanes *lanes; /* of faults, one a CPU; NULL in KERNEL_MACHINE */
 	unsigned ncpus;
 	size_t lane_records;
@@ -184,7 +185,7 @@ static void kernel__configure(struct kernel *k, const struct kernel_opts *o)
 	c->cfg_lane_mask = k->lane_records - 1;
 	c->cfg_sample_bytes = o->sample_bytes;
 	bpf_map__set_max_entries(k->skel->maps.sampled, o->sample_bytes ? SAMPLED_BLOCKS : 1);
-	c->cfg_cast = direct__is_possible();
+	c->cfg_cast = k->has_cast;
 	c->cfg_direct = o->mode != KERNEL_MACHINE && c->cfg_cast;
 	c->cfg_ring = o->ring;
 	if (o->ring)
@@ -272,7 +273,8 @@ static int kernel__load(struct kernel *k, const struct kernel_opts *o)
 	int err;
 
 	libbpf_set_print(print_libbpf);
-	k->skel = memtrace_bpf__open();
+	k->has_cast = direct__is_possible();
+	k->skel = programs__open(k->has_cast);
 	if (!k->skel) {
 		err = -errno;
 		log__error("BPF object: cannot be opened: %s", strerrorname_np(-err));
