@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from harness import (MEMTRACE, Proc, Skip, Target, Tracer, case, expect, expect_at_least, expect_between,
+from harness import (EMULATED, MEMTRACE, Proc, Skip, Target, Tracer, case, expect, expect_at_least, expect_between,
                      load_report, process_of, wait_until)
 from cases_heap_attach import expect_unharmed
 from cases_heap_calls import FUNCTIONS
@@ -240,6 +240,11 @@ def children_are_seen_from_their_first_call():
     expect("plane", process_of(report, program.pid)["heap_plane"], "ring")
     children = [p for p in report["processes"] if p["ppid"] == program.pid]
     expect("children", len(children), CHILDREN)
+    # One that a slow machine has not let answer in time has probes, and that is told.
+    late = [p for p in children if EMULATED and p["heap_plane"] == "uprobe"]
+    for child in late:
+        expect("from its start", [a["from_start"] for a in child["allocators"] if a["hooks"]], [False])
+        children.remove(child)
     expect("their planes", {p["heap_plane"] for p in children}, {"ring"})
     for child in children:
         expect_at_least("its calls", child["heap"]["calls"]["malloc"], BLOCKS)

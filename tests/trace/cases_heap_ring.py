@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 
-from harness import (MEMTRACE, ROOT, SOURCES, Proc, case, expect, expect_at_least, expect_between,
+from harness import (EMULATED, MEMTRACE, ROOT, SOURCES, Proc, case, expect, expect_at_least, expect_between,
                      expect_match, launch, memtrace, prog, tmp, wait_until)
 from cases_heap_calls import FUNCTIONS, expect_marks, library
 from cases_heap_live import expect_churn, expect_cost
@@ -81,11 +81,21 @@ def blocks_freed_by_other_threads():
     expect("blocks freed", calls["free"], calls["malloc"] + calls["calloc"] - heap["live_blocks"])
 
 
+def gave_up(run):
+    """Nothing was read for too long, and so it is told."""
+    return any("stopped handing over" in note for note in run.report["notes"])
+
+
 @case(alone=True)
 def rings_that_are_full_make_the_program_wait():
-    run = ring([prog("heap_churn"), 4, 20000], "--ring=4K")
+    run = ring([prog("heap_churn"), 4, 20000], "--ring=4K", lossy=EMULATED)
     heap, own = run.report["heap"], run.result
-    expect("allocations", heap["calls"]["malloc"] + heap["calls"]["realloc"], own["calls"])
+    calls = heap["calls"]["malloc"] + heap["calls"]["realloc"]
+    if EMULATED and gave_up(run):
+        expect_between("allocations before that", calls, 1, own["calls"] - 1)
+        return
+    expect("events lost", run.report["events"]["lost"], 0)
+    expect("allocations", calls, own["calls"])
     expect("live blocks", heap["live_blocks"], own["blocks"] + heap["calls"]["calloc"])
 
 
@@ -269,7 +279,7 @@ def who_waits_makes_no_call_that_a_filter_forbids():
     run = ring([prog("ring_life"), "filter-full", 1000], "--ring=4K", lossy=True)
     calls = run.report["heap"]["by_function"]["posix_memalign"]
     # Who spins keeps a busy machine's collector away, maybe for longer than is waited: it is told then.
-    if any("stopped handing over" in note for note in run.report["notes"]):
+    if gave_up(run):
         expect_between("calls before that", calls, 1, run.result["made"])
     else:
         expect("calls", calls, run.result["made"])

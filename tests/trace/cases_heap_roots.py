@@ -7,7 +7,7 @@ import re
 from cases_attach_mtalloc import LIBRARY
 from cases_heap_calls import expect_calls, expect_family, library
 from cases_machine import own_root
-from harness import MEMTRACE, Proc, attach, case, expect, expect_match, load_report, numbered, process_of, tmp
+from harness import EMULATED, MEMTRACE, Proc, attach, case, expect, expect_match, load_report, numbered, process_of, tmp
 
 
 def in_a_root(preload=None):
@@ -71,7 +71,9 @@ def launched(*opts):
     found = [a for a in process["allocators"] if tmp("root") in (a["path"] or "")]
     expect("allocators in the root", [(a["name"], a["from_start"]) for a in found], [("glibc", False)])
     # Found and told of; so nothing is missing at its end.
-    expect("allocators not found", [a["why"] for a in process["allocators"] if a["why"]], [])
+    # A slow machine may not have looked at chroot's own image in time.
+    expect("allocators not found", [a["why"] for a in process["allocators"] if a["why"] and
+                                    not (EMULATED and "executed another program" in a["why"])], [])
 
 
 @case(needs=("bpf", "mount"))

@@ -30,7 +30,8 @@ SOURCES = os.path.join(ROOT, "tests", "progs")
 PAGE = 4096
 CALLS = ("brk", "mmap", "munmap", "mremap", "madvise", "mprotect")
 # An emulated machine (make check-vm) takes 10 to 35 times as long.
-SLOWER = 10 if os.environ.get("IN_VM") else 1
+EMULATED = bool(os.environ.get("IN_VM"))  # a machine that may leave a program without a processor for 100 ms
+SLOWER = 10 if EMULATED else 1
 # How long one awaited thing may take; the case's own limit is the hard one.
 PATIENCE = 30 * SLOWER
 ENV = {
