@@ -72,13 +72,14 @@ static __always_inline int task__in_compat(struct task_struct *t)
 SEC("tp_btf/sys_enter")
 int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
+	struct task_struct *t;
 	struct thread_state *s;
 	struct mm_struct *mm;
 	__u32 kind;
 
-	if (nr == URETPROBE && !task__in_compat(t))
+	if (nr == URETPROBE && regs->cs == CS_OF_64_BITS)
 		return 0;
+	t = bpf_get_current_task_btf();
 	s = thread__current(t);
 	if (!s)
 		return 0;
@@ -191,11 +192,11 @@ int BPF_PROG(call_exit, struct pt_regs *regs, long ret)
 	now = bpf_ktime_get_ns();
 	start = s->call_start_ns;
 	populated = task__faults(t) - s->call_flt - (s->exceptions - s->call_exceptions);
+	compat = task__in_compat(t);
+	stack = stack__take(s, t, regs->ip, regs->sp, compat ? 0 : regs->bp, regs->bx);
 	ring = ring__get();
 	if (!ring)
 		return 0;
-	compat = task__in_compat(t);
-	stack = stack__take(s, t, ring, regs->ip, regs->sp, compat ? 0 : regs->bp);
 	r = record__reserve(ring, kind, sizeof(*r));
 	if (!r) {
 		code__forget_all();

@@ -70,7 +70,7 @@ int heap_contract(struct uprobe_regs *ctx)
 	}
 	now = bpf_ktime_get_ns();
 	if (op == HEAP_SAMPLED)
-		stack_id = stack__take(s, t, ring, ctx->ip, ctx->sp, ctx->bp);
+		stack_id = stack__take(s, t, ctx->ip, ctx->sp, ctx->bp, ctx->bx);
 	r = record__reserve(ring, REC_HEAP, sizeof(*r));
 	if (!r) {
 		count__add(&hook->lost);

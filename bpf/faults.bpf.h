@@ -93,13 +93,12 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct thread_state *s = thread__current(t);
 	__u64 now = bpf_ktime_get_ns(), total = task__faults(t), took = 0, stack;
-	__u64 ip = ctx->ip, sp = ctx->sp, fp = ctx->bp;
+	__u64 ip = ctx->ip, sp = ctx->sp, fp = ctx->bp, bx = ctx->bx;
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct event_counts *c;
 	struct fault_lane *lane;
 	struct rec_fault *r;
 	struct pt_regs *user;
-	void *ring;
 
 	if (!s || total == s->last_flt)
 		return 0;
@@ -127,22 +126,23 @@ static __always_inline int fault__end(struct bpf_perf_event_data *ctx, __u32 fla
 	barrier_var(ip);
 	barrier_var(sp);
 	barrier_var(fp);
+	barrier_var(bx);
 	if ((ctx->cs & 3) != 3) {
 		flags |= FAULT_KERNEL;
 		user = (struct pt_regs *)bpf_task_pt_regs(t);
 		ip = user->ip;
 		sp = user->sp;
 		fp = user->bp;
+		bx = user->bx;
 		/* In an exec the registers are still the old image's, the stack is gone. */
 		if (s->call_mm != ADDRESS(t, mm))
 			ip = 0;
 	}
-	ring = ring__get();
 	c = counts__get();
 	lane = bpf_map_lookup_elem(&fault_lanes, &cpu);
-	if (!ring || !c || !lane)
+	if (!c || !lane)
 		return 0;
-	stack = ip ? stack__take(s, t, ring, ip, sp, fp) : 0;
+	stack = ip ? stack__take(s, t, ip, sp, fp, bx) : 0;
 	r = lane__reserve(lane, c);
 	if (!r)
 		return 0;

@@ -358,11 +358,9 @@ static __always_inline void heap__free(struct thread_state *s, struct task_struc
 }
 
 /* stack__take(), as a function of its own to the verifier: heap_enter calls it twice. */
-__noinline __u64 heap__stack(struct thread_state *s, __u64 ip, __u64 sp, __u64 fp)
+__noinline __u64 heap__stack(struct thread_state *s, __u64 ip, __u64 sp, __u64 fp, __u64 bx)
 {
-	void *ring = ring__get();
-
-	return s && ring ? stack__take(s, bpf_get_current_task_btf(), ring, ip, sp, fp) : 0;
+	return s ? stack__take(s, bpf_get_current_task_btf(), ip, sp, fp, bx) : 0;
 }
 
 __u32 heap_closed; /* set by the collector before it takes the probes away, which is not done at once */
@@ -391,7 +389,7 @@ int heap_enter(struct uprobe_regs *ctx)
 		/* In what the whole machine is told of no stack is walked, and frees are of samples: one
 		 * within another finds its block taken back already. */
 		if (COOKIE_NO_END(h->cookie) ? cfg_mode != MODE_MACHINE && heap__may_live(s, t, sp) &&
-						       (heap__stack(s, ctx->ip, sp, ctx->bp),
+						       (heap__stack(s, ctx->ip, sp, ctx->bp, ctx->bx),
 							heap__is_under_way(s, t, sp)) :
 					       heap__alive(s, t, sp)) {
 			h->flags |= HEAP_NESTED;
@@ -449,7 +447,7 @@ int heap_enter(struct uprobe_regs *ctx)
 	}
 	/* There are no places in what the whole machine is told of. */
 	if (!h->quiet && cfg_mode != MODE_MACHINE)
-		h->stack_id = heap__stack(s, ctx->ip, sp, ctx->bp);
+		h->stack_id = heap__stack(s, ctx->ip, sp, ctx->bp, ctx->bx);
 	h->start_ns = now;
 	return 0;
 }

@@ -18,17 +18,19 @@ struct {
 } stacks_sent SEC(".maps");
 
 /* Send the stack in w->stack unless it has been; 0 when it could not be sent. */
-static __always_inline __u64 walker__publish(struct walker *w, struct task_struct *t, void *ring)
+static __always_inline __u64 walker__publish(struct walker *w, struct task_struct *t)
 {
 	__u64 id = w->hash ?: 1, size;
 	struct event_counts *c;
 	__u32 one = 1, n = w->n;
+	void *ring;
 
 	if (id == w->known_stack[id & (RECENT - 1)])
 		return id;
 	if (!bpf_map_lookup_elem(&stacks_sent, &id)) {
 		c = counts__get();
-		if (!c)
+		ring = ring__get();
+		if (!c || !ring)
 			return 0;
 		count__add(&c->seen[REC_STACK]);
 		record__head(&w->stack.h, REC_STACK, t, bpf_ktime_get_ns());
@@ -59,10 +61,9 @@ static __always_inline struct walker *walker__of(struct task_struct *t)
 
 /* What the walk needs to know of the task, and where it begins. A function of its own to the verifier:
  * the stack that it takes is free again for the walk. */
-__noinline int walker__begin(struct walker *w, __u64 ip, __u64 sp, __u64 fp)
+__noinline int walker__begin(struct walker *w, __u64 ip, __u64 sp, __u64 fp, __u64 bx)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct pt_regs *user = (struct pt_regs *)bpf_task_pt_regs(t);
 	struct uprobe_task *utask = POINTER(t, utask);
 	struct mm_struct *mm = POINTER(t, mm);
 	__u64 image = 0;
@@ -92,7 +93,7 @@ __noinline int walker__begin(struct walker *w, __u64 ip, __u64 sp, __u64 fp)
 	w->from_ip = ip;
 	w->from_sp = sp;
 	w->from_bp = fp;
-	w->from_bx = user->bx;
+	w->from_bx = bx;
 	return 0;
 }
 
@@ -100,14 +101,13 @@ __noinline int walker__begin(struct walker *w, __u64 ip, __u64 sp, __u64 fp)
  * Take the current task's user stack, send it if it is new. Returns its id, 0
  * when it could not be sent.
  *
- * s: the thread's state; t: the current task; ring: ring__get(). ip, sp, fp: the registers of
- * user mode: at a system call's exit and in a fault those of bpf_task_pt_regs(t), in a program on
- * a uprobe those of its context (PT_REGS_IP, PT_REGS_SP, PT_REGS_FP), at the function's entry or
- * any instruction of it. In a uretprobe the frame is gone: take it at the entry. rbx is taken
- * from bpf_task_pt_regs(t), as it has been since user mode was left.
+ * s: the thread's state; t: the current task. ip, sp, fp, bx: the registers of user mode: at a
+ * system call's exit and in a fault those of bpf_task_pt_regs(t), in a program on a uprobe those
+ * of its context, at the function's entry or any instruction of it. In a uretprobe the frame is
+ * gone: take it at the entry.
  */
-static __always_inline __u64 stack__take(struct thread_state *s, struct task_struct *t, void *ring,
-					 __u64 ip, __u64 sp, __u64 fp)
+static __always_inline __u64 stack__take(struct thread_state *s, struct task_struct *t, __u64 ip,
+					 __u64 sp, __u64 fp, __u64 bx)
 {
 	struct walker *w = walker__of(t);
 	__u64 wanted = s->heap.start_ns && COOKIE_NO_END(s->heap.cookie) ? s->heap.sp : 0, id;
@@ -115,7 +115,7 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 	s->heap_frame = 0;
 	if (!w)
 		return 0;
-	walker__begin(w, ip, sp, fp);
+	walker__begin(w, ip, sp, fp, bx);
 	id = walker__again(w, wanted);
 	if (id) {
 		s->heap_frame = w->found;
@@ -129,7 +129,7 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 	s->heap_frame = w->found;
 	if (!w->found && w->flags & STACK_INCOMPLETE && w->sp <= wanted)
 		s->heap_frame = FRAME_UNKNOWN;
-	id = walker__publish(w, t, ring);
+	id = walker__publish(w, t);
 	walker__keep(w, id);
 	return id;
 }
