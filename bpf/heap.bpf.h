@@ -388,10 +388,11 @@ int heap_enter(struct uprobe_regs *ctx)
 	if (h->start_ns) {
 		/* In what the whole machine is told of no stack is walked, and frees are of samples: one
 		 * within another finds its block taken back already. */
-		if (COOKIE_NO_END(h->cookie) ? cfg_mode != MODE_MACHINE && heap__may_live(s, t, sp) &&
-						       (heap__stack(s, ctx->ip, sp, ctx->bp, ctx->bx),
-							heap__is_under_way(s, t, sp)) :
-					       heap__alive(s, t, sp)) {
+		if (COOKIE_NO_END(h->cookie) ?
+			    cfg_mode != MODE_MACHINE && heap__may_live(s, t, sp) &&
+				    (heap__stack(s, ctx->ip, sp, ctx->bp, ctx->bx),
+				     heap__is_under_way(s, t, sp)) :
+			    heap__alive(s, t, sp)) {
 			h->flags |= HEAP_NESTED;
 			count__add(&hook->nested);
 			return 0;

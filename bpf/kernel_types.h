@@ -195,7 +195,7 @@ struct uprobe_regs {
 #define PF_EXITING 0x00000004 /* task_struct.flags */
 #define X32_BIT 0x40000000L /* of a system call's number */
 #define TS_COMPAT 0x0002 /* thread_info.status: in a 32-bit system call */
-#define CS_OF_64_BITS 0x33 /* pt_regs.cs: such code runs, which can make 32-bit calls all the same */
+#define CS_OF_64_BITS 0x33 /* pt_regs.cs: of code that can make 32-bit calls all the same */
 
 #define VM_READ 0x1
 #define VM_WRITE 0x2

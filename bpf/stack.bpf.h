@@ -59,18 +59,15 @@ static __always_inline struct walker *walker__of(struct task_struct *t)
 	return w ?: bpf_task_storage_get(&walkers, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
-/* What the walk needs to know of the task, and where it begins. A function of its own to the verifier:
- * the stack that it takes is free again for the walk. */
-__noinline int walker__begin(struct walker *w, __u64 ip, __u64 sp, __u64 fp, __u64 bx)
+/* What the walk needs to know of the task, and where it begins. */
+static __always_inline void walker__begin(struct walker *w, struct task_struct *t, __u64 ip,
+					  __u64 sp, __u64 fp, __u64 bx)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
 	struct uprobe_task *utask = POINTER(t, utask);
 	struct mm_struct *mm = POINTER(t, mm);
-	__u64 image = 0;
+	__u64 image = 0, tables;
 	int i;
 
-	if (!w)
-		return 0;
 	/* Through memory, the verifier takes it for a number. */
 	*(volatile __u64 *)&w->mm = (__u64)mm;
 	w->bottom = 0;
@@ -89,12 +86,14 @@ __noinline int walker__begin(struct walker *w, __u64 ip, __u64 sp, __u64 fp, __u
 	w->returns = utask ? ADDRESS(utask, return_instances) : 0;
 	w->generation = code_generation;
 	w->stamp = hash__mix(image, w->generation);
+	tables = w->tables;
 	w->tables = direct__tables(mm, &w->tables);
+	if (w->tables != tables || !w->page_at)
+		walker__no_page(w);
 	w->from_ip = ip;
 	w->from_sp = sp;
 	w->from_bp = fp;
 	w->from_bx = bx;
-	return 0;
 }
 
 /*
@@ -115,7 +114,7 @@ static __always_inline __u64 stack__take(struct thread_state *s, struct task_str
 	s->heap_frame = 0;
 	if (!w)
 		return 0;
-	walker__begin(w, ip, sp, fp, bx);
+	walker__begin(w, t, ip, sp, fp, bx);
 	id = walker__again(w, wanted);
 	if (id) {
 		s->heap_frame = w->found;

@@ -137,23 +137,34 @@ static __always_inline __u64 walker__leaf_word(struct walker *w, __u64 ip, __u64
 	return word;
 }
 
-/* Read in another page from now on. What was read of the last one counts if it is still there. */
+/* Whether the page that is read in is where it was: else what was read of it does not count. */
+static __always_inline int walker__page_stays(struct walker *w)
+{
+	return !w->page_at || direct__find(w->tables, w->page) == w->page_at;
+}
+
+/* Read in another page from now on. */
 __noinline int walker__turn_page(struct walker *w, __u64 page)
 {
 	if (!w || !cfg_direct)
 		return 0;
-	if (w->page_at && direct__find(w->tables, w->page) != w->page_at)
+	if (!walker__page_stays(w))
 		w->moved = 1;
 	w->page = page;
 	w->page_at = page == NO_PAGE ? 0 : direct__find(w->tables, page);
 	return 0;
 }
 
-static __always_inline void walker__read_anew(struct walker *w)
+static __always_inline void walker__no_page(struct walker *w)
 {
-	w->window_bytes = 0;
 	w->page = NO_PAGE;
 	w->page_at = 0;
+}
+
+static __always_inline void walker__read_anew(struct walker *w)
+{
+	walker__no_page(w);
+	w->window_bytes = 0;
 	w->moved = 0;
 }
 

@@ -12,6 +12,8 @@
  *            its unwind table
  *   beside   the same, with other code in between that lies near, and was mapped last
  *   moved    the same, and what replaces it comes by mremap
+ *   pages    from two functions on a stack, the page of which another thread exchanges in between: what the
+ *            one has left on its own is still there
  *   bp, bx   from two functions through one whose frame is found by this register: what one has left
  *            on the stack is still there in the other's call
  * Each call is made REPEATS times. Result: calls, and how many of them had another stack pointer than
@@ -19,6 +21,7 @@
  */
 #include "prog.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 
 #define DEPTH 5
@@ -135,6 +138,56 @@ static PROG_NOINLINE void context(void)
 
 	context_call(stack + sizeof(stack), context_left);
 	context_call(stack + sizeof(stack), context_right);
+}
+
+/* The stack is page 2 of it, page 1 waits to be. */
+static char *pages_at;
+static volatile bool pages_wanted;
+
+static void pages_move(size_t from, size_t to)
+{
+	if (mremap(pages_at + from * PROG_PAGE, PROG_PAGE, PROG_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   pages_at + to * PROG_PAGE) == MAP_FAILED)
+		prog__die("mremap");
+}
+
+static void *pages_exchange(void *unused)
+{
+	for (;;) {
+		while (!pages_wanted)
+			sched_yield();
+		pages_move(2, 3);
+		pages_move(1, 2);
+		pages_move(3, 1);
+		pages_wanted = false;
+	}
+	return unused;
+}
+
+/* Without a call to the kernel: the thread's last walk is that on the stack. */
+static PROG_NOINLINE void pages_turn(void (*function)(void))
+{
+	context_call(pages_at + 3 * PROG_PAGE, function);
+	pages_wanted = true;
+	while (pages_wanted)
+		;
+}
+
+static PROG_NOINLINE void pages(void)
+{
+	pthread_t thread;
+
+	if (!pages_at) {
+		pages_at = mmap(NULL, 4 * PROG_PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (pages_at == MAP_FAILED)
+			prog__die("mmap");
+		memset(pages_at, 1, 4 * PROG_PAGE);
+		if (pthread_create(&thread, NULL, pages_exchange, NULL))
+			prog__die("pthread_create");
+	}
+	pages_turn(context_left);
+	pages_turn(context_right);
 }
 
 /* Functions that call another and have no callers themselves. */
@@ -324,9 +377,9 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*function)(void);
-	} kinds[] = {{"words", words}, {"jump", jump}, {"context", context},
-		     {"first", first}, {"code", code}, {"beside", beside},
-		     {"moved", moved}, {"bp", by_bp},  {"bx", by_bx}};
+	} kinds[] = {{"words", words}, {"jump", jump},	   {"context", context}, {"first", first},
+		     {"code", code},   {"beside", beside}, {"moved", moved},	 {"pages", pages},
+		     {"bp", by_bp},    {"bx", by_bx}};
 
 	prog__start(&argc, &argv);
 	if (argc != 3)

@@ -54,6 +54,13 @@ def two_coroutines_on_one_stack():
 
 
 @case
+def a_stack_whose_page_is_exchanged():
+    """What was read in the page that was there says that nothing has changed."""
+    expect_callers("pages", 100, {("place_call", "context_left"): 100 * REPEATS,
+                                  ("place_call", "context_right"): 100 * REPEATS})
+
+
+@case
 def two_outermost_functions():
     expect_callers("first", 300, {("place_call", "first_left"): 300 * REPEATS,
                                   ("place_call", "first_right"): 300 * REPEATS})
