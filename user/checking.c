@@ -200,8 +200,17 @@ static void checking__weigh(struct session *s, const struct event_counts *counts
 {
 	struct checking *c = s->checking;
 	unsigned long late = r->summary.late;
+	struct ring_plane_notes rings = {0};
 
+	if (s->ring)
+		ring_plane__notes(s->ring, &rings);
 	because(c, s->err != 0, "tracing ended early: %s", strerror(-s->err));
+	because(c, rings.malformed != 0, "%lu records in rings were malformed",
+		(unsigned long)rings.malformed);
+	because(c, rings.gave_up != 0, "%u process%s stopped handing over %s allocator's calls",
+		rings.gave_up, rings.gave_up == 1 ? "" : "es", rings.gave_up == 1 ? "its" : "their");
+	because(c, rings.late != 0, "%u process%s allocated before memtrace, held up, answered",
+		rings.late, rings.late == 1 ? "" : "es");
 	because(c, r->lost != 0, "%lu events were lost; a larger --buffer avoids that",
 		(unsigned long)r->lost);
 	because(c, unbalanced, "events seen are not events delivered plus events lost");

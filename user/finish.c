@@ -137,6 +137,11 @@ static void finish__ring_notes(const struct session *s, struct report *r)
 			"seccomp, PR_SET_TSC): what they did after %.6f s is not known",
 			n.gave_up, n.gave_up_pid,
 			n.gave_up_ns > s->start_ns ? (double)(n.gave_up_ns - s->start_ns) / 1e9 : 0);
+	if (n.late)
+		report__note(r,
+			     "memtrace was held up and did not answer %u processes in time, which went on "
+			     "without it: what process %d allocated in %.3f s then is not known",
+			     n.late, n.late_pid, (double)n.late_ms / 1e3);
 }
 
 static void finish__notes(struct session *s, struct report *r, const struct event_counts *counts,

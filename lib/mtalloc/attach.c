@@ -58,6 +58,7 @@ static union {
 		_Atomic uint32_t ending;
 		uint32_t again; /* how often this tracer has not answered */
 		_Atomic uint64_t again_ms; /* when it is asked next; 0: not at all */
+		uint64_t asked_ms; /* when it was asked first, and in vain */
 		/* Of a held child, by any thread: */
 		_Atomic uint32_t calls; /* about how many */
 		_Atomic uint32_t beat; /* the tracer's last */
@@ -181,10 +182,12 @@ static void let_go(void)
 }
 
 /* The tracer has not answered, and may have been held up. */
-static void ask_again_later(void)
+static void ask_again_later(uint64_t asked_ms)
 {
 	uint64_t after = (uint64_t)AGAIN_AFTER_MS << 2 * own.again;
 
+	if (!own.again)
+		own.asked_ms = asked_ms;
 	if (own.again++ < AGAIN_TIMES)
 		atomic_store(&own.again_ms, _mt_os_now_ms() + after);
 }
@@ -192,7 +195,7 @@ static void ask_again_later(void)
 int producer__attach(struct producer *p)
 {
 	static const char name[] = RING_MEMFD_NAME;
-	uint64_t bytes;
+	uint64_t bytes, asked_ms = _mt_os_now_ms();
 	int fd, err;
 
 	if (!trace__is_asked() && !traced_at_fork)
@@ -213,13 +216,15 @@ int producer__attach(struct producer *p)
 	sys__call(SYS_close, fd, 0, 0);
 	/* The parent's word counts no more: this is a process of its own. */
 	atomic_store(&_mt_probes.held, followed && !err);
+	if (!err && own.again)
+		p->segment->late_ms = asked_ms - own.asked_ms;
 	followed = !err && p->segment->follow;
 	p->leaf = 1;
 	if (!err)
 		_mt_tracing = true;
 	_mt_fast_switch();
 	if (err == -ETIMEDOUT && trace__is_asked())
-		ask_again_later();
+		ask_again_later(asked_ms);
 	return !err || trace__is_asked() ? err : -EAGAIN;
 }
 

@@ -139,7 +139,8 @@ struct ring_header {
 	uint64_t gave_up_ticks; /* when it stopped for good, because the collector did not read, or the clock went; 0: never */
 	uint64_t unslotted; /* calls of threads for which there was no slot */
 	uint64_t mapped_at, mapped_bytes; /* where it has the segment */
-	uint64_t pad3[4];
+	uint64_t late_ms; /* so long it went on without the collector, which did not answer; 0: it has not */
+	uint64_t pad3[3];
 };
 
 /* The first record of slot i's ring, counted from rings_at. */

@@ -39,6 +39,11 @@ def wait_for_calls(pid):
     wait_until("the program to hand over", lambda: ring_bytes(pid) > 200000)
 
 
+def was_held_up(report, pid):
+    """memtrace did not answer the process in time, and so it is told."""
+    return any("held up" in note and "process %d allocated" % pid in note for note in report["notes"])
+
+
 @case
 def exact_from_the_moment_of_attach():
     program = target("heap_family")
@@ -50,6 +55,9 @@ def exact_from_the_moment_of_attach():
     report = load_report(tracer.json_path)
     heap = report["heap"]
     called = heap["by_function"]
+    if EMULATED and was_held_up(report, program.pid):
+        expect_between("malloc", called["malloc"], 1, own["malloc"])
+        return
     for name in FUNCTIONS:
         if name == "malloc":
             expect_between(name, called[name], own[name], own[name] + 4)
@@ -287,6 +295,7 @@ def a_collector_that_was_held_up_is_asked_again():
     # It was held up, which is no failure: what it missed is in the report.
     expect("from the start", process_of(report, program.pid)["allocators"][0]["from_start"], False)
     expect("warned", "warning" in tracer.err.text(), False)
+    expect("told", was_held_up(report, program.pid), True)
     expect("the program's status", program.finish(), 0)
 
 

@@ -9,6 +9,7 @@ import xml.dom.minidom
 
 from harness import (MEMTRACE, ROOT, Proc, Target, case, expect, expect_at_least, expect_between, expect_match, expect_true,
                      memtrace, prog, tmp)
+from cases_heap_ring import busy, expect_it_goes_on
 
 PATTERN = os.path.join(ROOT, "tests", "contracts", "pattern.contract")
 NEVER = ["faults-are-minor", "no-calloc", "steady-outside"]
@@ -193,6 +194,17 @@ def lost_events_are_no_evidence():
     expect("result", result["result"], "no verdict")
     expect_at_least("lost", result["events"]["lost"], 1)
     expect_match("said", run.err, r"^NO VERDICT: \d+ events were lost; a larger --buffer avoids that$")
+
+
+@case(alone=True)
+def calls_that_are_not_handed_over_any_more_are_no_evidence():
+    proc, pid = busy("--ring=64K", "-c", contract("rule a: each free: no mmap"), command=("check",))
+    proc.signal(signal.SIGSTOP)
+    expect_it_goes_on(proc, pid)
+    proc.signal(signal.SIGCONT)
+    expect("status", proc.finish(), 3)
+    expect_match("said", proc.err.text(),
+                 r"(?m)^NO VERDICT: 1 process stopped handing over its allocator's calls$")
 
 
 @case

@@ -117,9 +117,9 @@ def what_lives_at_the_end_of_a_short_run_that_lost_is_in_doubt():
     expect_at_least("blocks that may have been freed", run.report["heap"]["uncertain_blocks"], 1)
 
 
-def busy(*opts):
+def busy(*opts, command=()):
     """memtrace with a launched program that has begun to allocate for as long as it is not told to end."""
-    proc = Proc([MEMTRACE, HEAP, *opts, "--", prog("heap_busy"), "-w", 2])
+    proc = Proc([MEMTRACE, *command, HEAP, *opts, "--", prog("heap_busy"), "-w", 2])
     proc.out.wait("the program to be ready", lambda lines: any(l.startswith("ready ") for l in lines))
     pid = int(next(l for l in proc.out.lines if l.startswith("ready ")).split()[1])
     return proc, pid

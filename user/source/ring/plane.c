@@ -349,6 +349,21 @@ void ring_plane__go_alone(struct ring_plane *p, void (*meet)(void *ctx, const st
 	ring_server__look_closely(p->server);
 }
 
+static void notes__add(struct ring_plane_notes *n, pid_t pid, const struct segment_counts *c)
+{
+	n->malformed += c->malformed;
+	if (c->gave_up_ns) {
+		n->gave_up++;
+		n->gave_up_pid = pid;
+		n->gave_up_ns = c->gave_up_ns;
+	}
+	if (c->late_ms) {
+		n->late++;
+		n->late_pid = pid;
+		n->late_ms = c->late_ms;
+	}
+}
+
 /* A segment is done with. */
 static void plane__retire(struct ring_plane *p, size_t i)
 {
@@ -365,13 +380,9 @@ static void plane__retire(struct ring_plane *p, size_t i)
 	p->retired_delivered += c.delivered;
 	for (unsigned op = 0; op < HEAP_OPS; op++)
 		p->retired.lost_ops[op] += c.lost_ops[op];
-	p->notes.malformed += c.malformed;
-	if (c.gave_up_ns) {
-		p->notes.gave_up++;
-		p->notes.gave_up_pid = g->pid;
-		p->notes.gave_up_ns = c.gave_up_ns;
+	notes__add(&p->notes, g->pid, &c);
+	if (c.gave_up_ns)
 		p->o.gap(p->o.ctx, g->pid);
-	}
 	segment__leave(g->segment, p->order);
 	p->list[i] = p->list[--p->n];
 	/* Not if it was an image before the last: that one's is still to come. */
@@ -498,12 +509,7 @@ void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n)
 		struct segment_counts c;
 
 		segment__count(p->list[i].guest->segment, &c);
-		n->malformed += c.malformed;
-		if (!c.gave_up_ns)
-			continue;
-		n->gave_up++;
-		n->gave_up_pid = p->list[i].guest->pid;
-		n->gave_up_ns = c.gave_up_ns;
+		notes__add(n, p->list[i].guest->pid, &c);
 	}
 }
 

@@ -105,6 +105,9 @@ struct ring_plane_notes {
 	unsigned gave_up; /* processes that stopped handing over, */
 	pid_t gave_up_pid; /* one of them, and */
 	uint64_t gave_up_ns; /* when */
+	unsigned late; /* that had gone on for a while before they were answered, */
+	pid_t late_pid; /* one of them, and */
+	uint64_t late_ms; /* how long */
 };
 void ring_plane__notes(const struct ring_plane *p, struct ring_plane_notes *n);
 

@@ -529,7 +529,9 @@ void segment__count(const struct segment *s, struct segment_counts *c)
 	const struct ring_header *h = segment__header(s);
 	uint64_t gave_up = __atomic_load_n(&h->gave_up_ticks, __ATOMIC_RELAXED);
 
-	*c = (struct segment_counts){.delivered = s->delivered, .malformed = s->malformed};
+	*c = (struct segment_counts){.delivered = s->delivered,
+				     .malformed = s->malformed,
+				     .late_ms = __atomic_load_n(&h->late_ms, __ATOMIC_RELAXED)};
 	for (uint32_t i = 0; i < s->nlanes; i++)
 		for (unsigned op = 0; op < HEAP_OPS; op++)
 			c->lost_ops[op] +=

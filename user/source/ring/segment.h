@@ -31,6 +31,7 @@ struct segment_counts {
 	uint64_t lost_ops[HEAP_OPS];
 	uint64_t malformed;
 	uint64_t gave_up_ns; /* when the target stopped handing over; 0: it did not */
+	uint64_t late_ms; /* so long before the first the target had asked in vain */
 };
 
 /* A new segment, sealed, in a descriptor to be sent and closed. NULL with errno set. */
