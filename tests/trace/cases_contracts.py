@@ -11,7 +11,7 @@ import shutil
 import subprocess
 
 from cases_heap_calls import library
-from harness import (ENV, MEMTRACE, PATIENCE, ROOT, Failure, Proc, Skip, case, expect,
+from harness import (EMULATED, ENV, MEMTRACE, PATIENCE, ROOT, Failure, Proc, Skip, case, expect,
                      expect_at_least, numbered, prog, tmp, wait_until)
 
 CONTRACTS = os.path.join(ROOT, "tests", "contracts")
@@ -31,10 +31,16 @@ class Check(Proc):
         env = dict(env or {}, **({"LD_PRELOAD": preload} if preload else {}))
         super().__init__([MEMTRACE, "check", "-c", os.path.join(CONTRACTS, contract + ".contract"),
                           *opts, "--json=" + self.json_path, "--", *argv], env=env, **more)
+        self.again = lambda: self.__init__(contract, argv, opts=opts, env=env, **more)
 
     def verdict(self):
         """{rule: held, broken or not exercised}, at its end."""
         status = self.finish()
+        # Where memtrace has no processor for longer than a program waits for it there is no verdict.
+        for _ in range(2 if EMULATED and self.again else 0):
+            if status not in (HELD, BROKEN):
+                self.again()
+                status = self.finish()
         if status not in (HELD, BROKEN):
             raise Failure("memtrace check of %s: expected a verdict got status %d: %s" % (
                 self.argv, status, self.seen()))
@@ -197,6 +203,7 @@ def mtalloc_in_redis():
 
     check = Check("mtalloc", ["redis-server", "--port", "0", "--unixsocket", socket, "--save", "",
                               "--dir", tmp()], preload=MTALLOC)
+    check.again = None  # by itself it does not end
     wait_until("redis to answer", lambda: ask("ping") == b"PONG\n")
     for size in ("10", "3000"):
         subprocess.run(["redis-benchmark", "-s", socket, "-q", "-n", "1500", "-r", "500", "-d", size,
