@@ -5,9 +5,9 @@ see the allocator of, or that cannot be heard of. Never traced by both, and neve
 import os
 import re
 
-from harness import (MEMTRACE, Proc, case, expect, expect_at_least, expect_match, launch, load_report,
+from harness import (MEMTRACE, Proc, case, expect, expect_match, launch, load_report,
                      process_of, prog, tmp)
-from cases_heap_calls import FUNCTIONS, expect_joined
+from cases_heap_calls import expect_joined, expect_late_family
 
 HEAP = "--heap=ring"
 # By the program that became this one; and threads that end free what glibc keeps for them.
@@ -40,13 +40,7 @@ def expect_probed(why, *argv):
     expect_match("why it has probes", said, r"process %d .*%s" % (process["pid"], why))
     expect("plane", process["heap_plane"], "uprobe")
     expect("seen from its start", process["allocators"][-1]["from_start"], False)
-    for name in FUNCTIONS:
-        if name in MORE:
-            expect_at_least(name, heap["by_function"][name], own[name])
-        else:
-            expect(name, heap["by_function"][name], own[name])
-    expect("live blocks", heap["live_blocks"], own["live_blocks"])
-    expect("live bytes", heap["live_bytes"], own["live_bytes"])
+    expect_late_family(heap, own, MORE)
     shell = [p for p in report["processes"] if p["root"]][0]
     expect("the shell's plane", shell["heap_plane"], "ring")
 
