@@ -77,6 +77,7 @@ int BPF_PROG(call_enter, struct pt_regs *regs, long nr)
 	struct mm_struct *mm;
 	__u32 kind;
 
+	/* By int $0x80 that number is another call, and none of ours either. */
 	if (nr == URETPROBE && regs->cs == CS_OF_64_BITS)
 		return 0;
 	t = bpf_get_current_task_btf();

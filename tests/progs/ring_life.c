@@ -21,6 +21,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/prctl.h>
 
 #include "prog.h"
@@ -164,7 +165,8 @@ static void *filtered(void *done)
 	allocate();
 	refuse_calls();
 	allocate_below(8);
-	__atomic_store_n((bool *)done, true, __ATOMIC_RELEASE);
+	if (sem_post(done))
+		prog__die("sem_post");
 	for (;;)
 		pause(); /* the end of a thread takes calls that it has forbidden itself */
 	return NULL;
@@ -173,12 +175,14 @@ static void *filtered(void *done)
 static void run_filtered(void)
 {
 	pthread_t thread;
-	bool done = false;
+	sem_t done;
 
+	if (sem_init(&done, 0, 0))
+		prog__die("sem_init");
 	if (pthread_create(&thread, NULL, filtered, &done))
 		prog__die("pthread_create");
-	while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE))
-		usleep(1000);
+	while (sem_wait(&done))
+		;
 }
 
 int main(int argc, char **argv)
